@@ -1,0 +1,79 @@
+# The verbs of a day's work; CI calls the same ones. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := envs/requirements.lock.txt
+CONFIG ?= config.yaml
+CELL ?=
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Where it is set, every import of torch and transformers compiles again: 21 s instead of 7 s.
+unexport PYTHONDONTWRITEBYTECODE
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
+        where why diff redo gc verify accept
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## make the environment in .venv
+
+# uv installs in seconds; where it cannot, pip does the same from the same lock.
+$(VENV)/.ready: $(LOCK)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(LOCK) || $(BIN)/pip install --quiet -r $(LOCK)
+	@if ! command -v scontrol > /dev/null || timeout 5 scontrol ping > /dev/null 2>&1; then \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/requirements-slurm.txt \
+	  || $(BIN)/pip install --quiet -r envs/requirements-slurm.txt; \
+	else echo "SLURM's clients are here but no controller answers: plugins left out (make slurm)"; fi
+	@touch $@
+
+slurm: setup ## add the SLURM executor (without a controller it slows every start by 10 s)
+	$(BIN)/pip install --quiet -r envs/requirements-slurm.txt
+
+demo: setup ## the whole study on the atlas, offline, on this machine
+	@$(BIN)/python -m scripts.watch --profile profiles/demo
+
+test: setup ## lint, types, unit, workflow and smoke tests; no root, no daemons, no network
+	@$(BIN)/python -m scripts.check
+	@$(BIN)/python -m pytest -m "not system and not long and not gpu" --cov=langtransfer --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+test-system: setup ## kills, full disks, browser: needs Debian packages, skips by name without them
+	@$(BIN)/python -m pytest -m system tests
+
+test-long: setup ## run by hand before an issue is called done
+	@$(BIN)/python -m pytest -m long tests
+
+check: setup ## lint, format and types
+	@$(BIN)/python -m scripts.check
+
+digests: setup ## record that changed code leaves results as they are
+	@$(BIN)/python -m scripts.digests
+
+schema: setup ## write resources/schema/config.schema.json
+	@$(BIN)/python -m scripts.schema
+
+where: setup ## CELL=part-of-name: folders of the cells of CONFIG
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) where "$(CELL)"
+
+why: setup ## CELL=part-of-name: what differs from the nearest finished key
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) why "$(CELL)"
+
+diff: setup ## A=rev B=rev: recipes that differ, cells affected, metrics side by side
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) diff "$(A)" "$(B)"
+
+redo: setup ## CELL=name: compute a finished cell again
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) redo "$(CELL)"
+
+gc: setup ## list (YES=1: remove) results that no config, tag or pointer names
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) gc $(if $(YES),--yes)
+
+verify: setup ## rehash everything; name what differs
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) verify
+
+accept: setup ## CELL=name KEY=older REASON="...": an older result stands for the expected one
+	@$(BIN)/python -m scripts.cells --config $(CONFIG) accept "$(CELL)" "$(KEY)" "$(REASON)"

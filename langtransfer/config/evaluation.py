@@ -1,0 +1,257 @@
+"""Stage settings of evaluation: benchmarks, generation, judging, knowledge, perplexity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from langtransfer.config.base import Language, Model, Name
+from langtransfer.config.corpus import DatasetIdentity
+
+BenchmarkKind = Literal["response-quality", "knowledge", "text"]
+BenchmarkFormat = Literal[
+    "atlas", "llm-eval", "ceval", "mmlu", "gaokao", "agieval", "flores", "corpus"
+]
+FORMATS: dict[str, tuple[str, ...]] = {
+    "response-quality": ("atlas", "llm-eval"),
+    "knowledge": ("atlas", "ceval", "mmlu", "gaokao", "agieval"),
+    "text": ("atlas", "flores", "corpus"),
+}
+"""Formats of each kind of benchmark."""
+
+
+class BenchmarkConfig(Model):
+    """One entry of `benchmarks`."""
+
+    kind: BenchmarkKind
+    dataset: Name
+    """`atlas`, or a key of the dataset registry."""
+    format: BenchmarkFormat = "atlas"
+    """Upstream layout; `corpus` is any registered dataset, read as its row says."""
+    languages: tuple[str, ...] = ("target",)
+    """Languages it is asked in; `target` stands for the model's own."""
+    items: int | None = Field(default=None, gt=0)
+    """Items per category (response quality), per subject (knowledge) or documents (text); all
+    when absent (the atlas needs a number)."""
+    subjects: tuple[str, ...] | None = None
+    """Subjects or categories; all when absent."""
+    shots: int = Field(default=0, ge=0)
+    """Worked examples before each question (knowledge)."""
+    split: Literal["val", "test"] = "test"
+    """Part of the benchmark that is asked (C-Eval, MMLU)."""
+    tunings: tuple[str, ...] | None = None
+    """Tunings it is run on; every one when absent (response quality never on `none`)."""
+    seed: int = 1
+    """Seed of the atlas."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BenchmarkConfig:
+        if self.format not in FORMATS[self.kind]:
+            raise ValueError(f"formats of kind {self.kind}: {', '.join(FORMATS[self.kind])}")
+        if self.format == "atlas" and self.items is None:
+            raise ValueError("the atlas has no end: say how many items")
+        if self.kind != "knowledge" and self.shots:
+            raise ValueError("shots are for kind knowledge")
+        if self.kind == "text" and self.subjects is not None:
+            raise ValueError("subjects are not for kind text")
+        if self.format not in ("ceval", "mmlu") and self.split != "test":
+            raise ValueError(f"format {self.format} has one split: leave split out")
+        return self
+
+
+class FetchBenchmarkCell(Model):
+    """Slice of one `fetch_benchmark` cell."""
+
+    kind: BenchmarkKind
+    format: BenchmarkFormat
+    language: Language
+    items: int | None
+    subjects: tuple[str, ...] | None
+    shots: int
+    split: Literal["val", "test"]
+    seed: int
+    identity: DatasetIdentity
+
+
+class GenerateConfig(Model):
+    """`generate`: greedy answers."""
+
+    max_new_tokens: int = Field(gt=0)
+
+
+class GenerateCell(GenerateConfig):
+    """Slice of one `generate` cell."""
+
+    template: Name
+
+
+class JudgeConfig(Model):
+    """Who scores the answers."""
+
+    kind: Literal["reference", "openai"]
+    """reference: offline, from known answers, always labelled so; openai: a chat model behind
+    any OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY from the environment)."""
+    model: str = ""
+    """Model name sent to the endpoint; part of the result's identity."""
+    prompt: Name = "llm-eval-0-3"
+    """File `resources/prompts/judge/<prompt>.jinja`; part of the result's identity."""
+    temperature: float | None = Field(default=0.0, ge=0)
+    """Sampling temperature asked for; null sends none (some models refuse the parameter)."""
+
+    @model_validator(mode="after")
+    def _model_named(self) -> JudgeConfig:
+        if (self.kind == "openai") != bool(self.model):
+            raise ValueError("give judge.model exactly when judge.kind is openai")
+        return self
+
+
+class ScoreConfig(Model):
+    """`score`: response quality in five aspects, 0 to 3."""
+
+    judge: JudgeConfig
+
+
+class ScoreCell(ScoreConfig):
+    """Slice of one `score` cell."""
+
+    language: Language
+
+
+class KnowledgeCell(Model):
+    """Slice of one `knowledge` cell; shots and split are the benchmark's."""
+
+    language: Language
+    shots: int
+
+
+class SlidingWindows(Model):
+    """How perplexity reads a document longer than one window."""
+
+    documents: int = Field(gt=0)
+    """First so many documents of the text, in file order."""
+    window: int = Field(gt=1)
+    """Tokens a window holds, the beginning-of-sequence token included."""
+    stride: int = Field(gt=0)
+    """Tokens scored by each window after the first; smaller is more context and more work."""
+
+    @model_validator(mode="after")
+    def _context_left(self) -> SlidingWindows:
+        if self.stride >= self.window:
+            raise ValueError("stride must be smaller than window: a scored token needs context")
+        return self
+
+
+class PerplexityConfig(SlidingWindows):
+    """`perplexity`: sliding windows over held-out documents."""
+
+    benchmark: Name | None = None
+    """Entry of `benchmarks` of kind text; the corpus' own held-out documents when absent."""
+
+
+class PerplexityCell(SlidingWindows):
+    """Slice of one `perplexity` cell."""
+
+    language: Language
+
+
+class CodeSwitchingConfig(Model):
+    """`code_switching`: answers with a run in a language other than asked for."""
+
+    min_run_letters: int = Field(default=2, gt=0)
+    """Shortest run of foreign letters that counts as a word, in letters."""
+    min_line_letters: int = Field(default=20, gt=0)
+    """Shortest line or sentence whose language is identified, in letters."""
+    min_confidence: float = Field(default=0.8, gt=0, lt=1)
+    """py3langid probability from which a line counts as another language."""
+
+
+class CodeSwitchingCell(CodeSwitchingConfig):
+    """Slice of one `code_switching` cell."""
+
+    language: Language
+
+
+class ReportingConfig(Model):
+    """`tables`, `figures`, `claims`, `report`."""
+
+    title: str
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Of every interval; one minus it is the level of every test."""
+    bootstrap_samples: int = Field(default=2_000, gt=0)
+    permutations: int = Field(default=10_000, gt=0)
+    """Draws of a permutation test too large to enumerate; p is never below one over them."""
+    equivalence_margin: float = Field(default=0.1, gt=0)
+    """Response-quality points (0-3) within which two models count as equal."""
+    knowledge_margin: float = Field(default=0.05, gt=0)
+    """Share of knowledge questions within which two models count as equal."""
+    bits_per_byte_margin: float = Field(default=0.05, gt=0)
+    """Bits per byte within which two models count as equal."""
+    seed: int = 1
+    """Of the resampling."""
+
+
+class ReportRow(Model):
+    """One evaluation cell, and the row of the study it speaks for."""
+
+    cell: str
+    """`<stage>/<wildcards...>`; its data folder is the parent `results.<cell>`."""
+    stage: Literal["score", "knowledge", "perplexity", "code_switching"]
+    label: str
+    model: str
+    """The `{model}` wildcard."""
+    language: Language
+    """Target language of the row; a base shared by several targets has a row for each."""
+    evaluated: Language
+    """Language the evaluation is in: the target, or the source language."""
+    mix: str
+    vocabulary: str
+    budget: str
+    budget_tokens: int | None
+    """The budget in tokens, None where only samples are known or nothing is (adopted)."""
+    seed: int
+    tuning: str
+    tuning_examples: int
+    benchmark: str
+    format: str
+    adopted: bool
+
+
+class StudyDescription(Model):
+    """What the report says of the study as a whole."""
+
+    languages: tuple[Language, ...]
+    source_language: Language = "en"
+    base: str
+    """The base model in words: where it comes from and its size."""
+    judge: str
+    """`reference`, or the judge model's name."""
+    training_tokens: int | None
+    """Tokens of all training runs together; None where a budget in samples hides them."""
+    atlas: bool
+    """Whether the text is the generated atlas and not natural."""
+
+
+class TablesCell(ReportingConfig):
+    """Slice of the one `tables` cell."""
+
+    rows: tuple[ReportRow, ...]
+    study: StudyDescription
+
+
+class FiguresCell(ReportingConfig):
+    """Slice of the one `figures` cell."""
+
+
+class ClaimsCell(ReportingConfig):
+    """Slice of the one `claims` cell."""
+
+    rows: tuple[ReportRow, ...]
+
+
+class ReportCell(ReportingConfig):
+    """Slice of the one `report` cell."""
+
+    study: StudyDescription
+    commands: dict[str, str] = {}
+    """Table -> command that makes it, shown under the table."""

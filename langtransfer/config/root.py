@@ -1,0 +1,137 @@
+"""The whole of `config.yaml`: axes of the study and one section per stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from langtransfer.budget import Budget
+from langtransfer.config.base import Language, Model, Name
+from langtransfer.config.corpus import CleanCorpusConfig, FetchCorpusConfig, SplitCorpusConfig
+from langtransfer.config.evaluation import (
+    BenchmarkConfig,
+    CodeSwitchingConfig,
+    GenerateConfig,
+    PerplexityConfig,
+    ReportingConfig,
+    ScoreConfig,
+)
+from langtransfer.config.training import (
+    FinetuneConfig,
+    MixConfig,
+    PrepareInstructionsConfig,
+    PretrainConfig,
+    TrainBaseConfig,
+    TuningConfig,
+)
+from langtransfer.config.vocabulary import (
+    ExtendEmbeddingsConfig,
+    PackTokensConfig,
+    TokenizerConfig,
+    VocabularyConfig,
+)
+
+
+class AdoptConfig(Model):
+    """An existing checkpoint: a key of the dataset registry."""
+
+    model: Name
+    """The registry row says where it is and in which format."""
+
+
+class BaseConfig(Model):
+    """The English model everything starts from: trained here or adopted."""
+
+    train: TrainBaseConfig | None = None
+    adopt: AdoptConfig | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> BaseConfig:
+        if (self.train is None) == (self.adopt is None):
+            raise ValueError("give either train or adopt")
+        return self
+
+
+class ModelEntry(Model):
+    """One entry of `models`: a labelled row of the study."""
+
+    label: str = Field(min_length=1)
+    """Name in tables and figures; as the paper's where the row is the paper's."""
+    mix: Name = "target-only"
+    vocabulary: Name = "original"
+    budget: Budget = Budget(0, None)
+    adopt: AdoptConfig | None = None
+    """A public checkpoint instead of a point of our grid."""
+    languages: tuple[Language, ...] | None = None
+    """Target languages the row exists for; all of the study when absent."""
+    tunings: tuple[str, ...] | None = None
+    """Tunings of the row; all of the study when absent."""
+    seeds: tuple[int, ...] = (1,)
+
+
+class IdentityConfig(Model):
+    """What else keys depend on."""
+
+    environment: bool = False
+    """Add the hash of envs/requirements.lock.txt to every recipe."""
+
+
+class RuntimeConfig(Model):
+    """Where and how fast, never what: no key depends on any of it."""
+
+    registry: str = "resources/datasets.csv"
+    """Dataset registry: where each dataset is fetched from."""
+    micro_batch: int = Field(default=8, gt=0)
+    """Packed blocks per forward pass and process; accumulation fills the global batch."""
+    eval_batch: int = Field(default=64, gt=0)
+    """Sequences per forward pass in evaluation."""
+    checkpoint_steps: int = Field(default=200, gt=0)
+    """Optimizer steps between resumable checkpoints."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    deepspeed: Literal["none", "zero2", "zero3"] = "none"
+    """File `resources/deepspeed/<name>.json` handed to the Trainer."""
+    judge_concurrency: int = Field(default=8, gt=0)
+    """Requests in flight to the judge."""
+
+
+class Config(Model):
+    """The study: everything a user decides."""
+
+    source_language: Language = "en"
+    languages: tuple[Language, ...] = Field(min_length=1)
+    """Target languages, one a line, sorted."""
+    base: BaseConfig
+    tokenizers: dict[Name, TokenizerConfig] = {}
+    """Vocabularies a base trained here can have."""
+    vocabularies: dict[Name, VocabularyConfig] = {}
+    """Extensions; `original` is always there."""
+    mixes: dict[Name, MixConfig]
+    tunings: dict[Name, TuningConfig] = {}
+    """Instruction-tuning sets; `none` is always there."""
+    models: tuple[ModelEntry, ...] = Field(min_length=1)
+    benchmarks: dict[Name, BenchmarkConfig] = {}
+
+    fetch_corpus: FetchCorpusConfig
+    clean_corpus: CleanCorpusConfig
+    split_corpus: SplitCorpusConfig
+    extend_embeddings: ExtendEmbeddingsConfig
+    pack_tokens: PackTokensConfig
+    pretrain: PretrainConfig
+    prepare_instructions: PrepareInstructionsConfig
+    finetune: FinetuneConfig
+    generate: GenerateConfig
+    score: ScoreConfig
+    perplexity: PerplexityConfig
+    code_switching: CodeSwitchingConfig
+    reporting: ReportingConfig
+
+    identity: IdentityConfig = IdentityConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _references(self) -> Config:
+        from langtransfer.config.references import check_references
+
+        check_references(self)
+        return self

@@ -1,0 +1,229 @@
+"""Stage settings of training: the base model, further pretraining, instruction tuning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from langtransfer.budget import Budget
+from langtransfer.config.base import Language, Model, Name, Share
+from langtransfer.config.corpus import DatasetIdentity
+
+Precision = Literal["fp32", "bf16"]
+
+
+class ModelShape(Model):
+    """A LLaMA architecture; the vocabulary's size comes from the vocabulary."""
+
+    hidden_size: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    key_value_heads: int = Field(gt=0)
+    max_position_embeddings: int = Field(gt=0)
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1.0e-5
+    initializer_range: float = 0.02
+    tie_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ModelShape:
+        if self.hidden_size % (2 * self.heads) or self.heads % self.key_value_heads:
+            raise ValueError("hidden_size / heads must be even, heads divisible by key_value_heads")
+        return self
+
+
+class OptimizationConfig(Model):
+    """What decides the weights of a training run, whatever the hardware."""
+
+    sequence_length: int = Field(gt=1)
+    """Tokens per packed block."""
+    global_batch_tokens: int = Field(gt=1)
+    """Tokens per optimizer step over all processes; a multiple of sequence_length."""
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "cosine", "linear"]
+    """After warm-up. Chained budgets need `constant`: the horizon must not matter."""
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> OptimizationConfig:
+        if self.global_batch_tokens % self.sequence_length:
+            raise ValueError("global_batch_tokens must be a multiple of sequence_length")
+        return self
+
+
+class LoraConfig(Model):
+    """Low-rank adapters (peft)."""
+
+    rank: int = Field(gt=0)
+    alpha: int = Field(gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = (
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    )
+    modules_to_save: tuple[str, ...] = ()
+    """Modules trained and saved whole, such as embed_tokens and lm_head."""
+
+
+class MixConfig(Model):
+    """One entry of `mixes`: languages, shares and order of a training stream."""
+
+    shares: dict[str, Share] | None = None
+    """Language, or `target`, -> share of the tokens, interleaved."""
+    order: tuple[str, ...] | None = None
+    """Languages one after another, an equal part of the budget each."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> MixConfig:
+        if (self.shares is None) == (self.order is None):
+            raise ValueError("give either shares or order")
+        return self
+
+    def parts(self) -> tuple[str, ...]:
+        """Languages and placeholders the mix names."""
+        return tuple(self.shares) if self.shares is not None else tuple(self.order or ())
+
+
+class Mix(Model):
+    """A mix with its placeholders filled in, as it stands in a recipe."""
+
+    shares: dict[Language, Share] | None = None
+    order: tuple[Language, ...] | None = None
+
+    def languages(self) -> tuple[str, ...]:
+        """Languages whose tokens the mix reads, sorted and unique."""
+        return tuple(sorted(set(self.shares if self.shares is not None else self.order or ())))
+
+
+class TrainBaseConfig(Model):
+    """`base.train`: the English model, from scratch."""
+
+    shape: ModelShape
+    tokenizer: Name
+    """Entry of `tokenizers` (trained here), whose vocabulary the base has."""
+    budget: Budget
+    optimization: OptimizationConfig
+    seed: int = 1
+
+
+class TrainBaseCell(Model):
+    """Slice of one `train_base` cell."""
+
+    shape: ModelShape
+    mix: Mix
+    budget: Budget
+    optimization: OptimizationConfig
+    seed: int
+
+
+class AdoptModelCell(Model):
+    """Slice of one `adopt_model` cell."""
+
+    kind: Literal["file", "https", "hub"]
+    format: Literal["huggingface", "llama2c", "sentencepiece", "lora", "delta"]
+    revision: str = ""
+    files: dict[str, str]
+    """File name -> sha256."""
+
+
+class PretrainConfig(Model):
+    """`pretrain`: further pretraining on the target language."""
+
+    budgets: Literal["chained", "independent"]
+    """chained: budgets are prefixes of one run, optimizer state carried; independent: each
+    budget is a run of its own with its own schedule (the paper's way, as far as is known)."""
+    method: Literal["full", "lora"] = "full"
+    lora: LoraConfig | None = None
+    optimization: OptimizationConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PretrainConfig:
+        if self.budgets == "chained" and self.optimization.schedule != "constant":
+            raise ValueError("chained budgets need optimization.schedule: constant")
+        if (self.method == "lora") != (self.lora is not None):
+            raise ValueError("give lora settings exactly when method is lora")
+        return self
+
+
+class PretrainCell(PretrainConfig):
+    """Slice of one `pretrain` cell."""
+
+    mix: Mix
+    budget: Budget
+    seed: int
+
+    @model_validator(mode="after")
+    def _prefixes(self) -> PretrainCell:
+        if self.budgets == "chained" and self.mix.order is not None:
+            raise ValueError("an ordered mix cannot be chained: its budgets are no prefixes")
+        return self
+
+
+class InstructionSource(Model):
+    """Where a language's instructions come from."""
+
+    dataset: Name
+    examples: int | None = Field(default=None, gt=0)
+    """Take the first so many by stable hash; all when absent (the atlas needs a number)."""
+
+
+class PrepareInstructionsConfig(Model):
+    """`prepare_instructions`: instruction pairs of each language, in a stable random order."""
+
+    default: InstructionSource
+    per_language: dict[Language, InstructionSource] = Field(default={})
+    max_characters: int = Field(default=100_000, gt=0)
+    """Longer pairs are dropped and counted."""
+    seed: int = 1
+
+
+class PrepareInstructionsCell(Model):
+    """Slice of one `prepare_instructions` cell."""
+
+    language: Language
+    source: InstructionSource
+    identity: DatasetIdentity
+    max_characters: int
+    seed: int
+
+
+class TuningConfig(Model):
+    """One entry of `tunings`: an instruction-tuning set."""
+
+    examples: int = Field(gt=0)
+    """Examples in all; nested, so 1k is a prefix of 5k."""
+    shares: dict[str, Share] = Field(default={"target": 1.0})
+    """Language, or `target`, -> share of the examples."""
+    languages: tuple[Language, ...] | None = None
+    """Target languages the tuning exists for; all of the study when absent."""
+
+
+class FinetuneConfig(Model):
+    """`finetune`: instruction tuning with loss on the response only."""
+
+    method: Literal["lora", "full"]
+    lora: LoraConfig | None = None
+    template: Name
+    """File `resources/prompts/<template>.jinja`."""
+    epochs: Annotated[int, Field(gt=0)]
+    optimization: OptimizationConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FinetuneConfig:
+        if (self.method == "lora") != (self.lora is not None):
+            raise ValueError("give lora settings exactly when method is lora")
+        return self
+
+
+class FinetuneCell(FinetuneConfig):
+    """Slice of one `finetune` cell."""
+
+    examples: int
+    shares: dict[Language, Share]
+    seed: int

@@ -1,0 +1,1 @@
+"""From raw text to clean, split documents; the atlas of the offline demo."""

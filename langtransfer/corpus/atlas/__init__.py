@@ -1,0 +1,24 @@
+"""The atlas: a parallel world in every language, made from what babel (CLDR) knows.
+
+It stands in for corpora, instructions and benchmarks where none can be had. Numbers and seeds
+decide everything: the same call gives the same bytes in any process, and the same id says the
+same in every language. See resources/atlas/README.md for the template files.
+"""
+
+from .exams import Question, knowledge, questions
+from .loading import load_templates
+from .pairs import instructions
+from .stories import documents
+from .tasks import CATEGORIES
+from .templates import Templates
+
+__all__ = [
+    "CATEGORIES",
+    "Question",
+    "Templates",
+    "documents",
+    "instructions",
+    "knowledge",
+    "load_templates",
+    "questions",
+]

@@ -1,0 +1,217 @@
+"""Downloads that resume and are verified: plain https, and the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langtransfer.errors import UserError
+from langtransfer.provenance import sha256_file
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from requests import Response
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SECONDS = (10.0, 60.0)  # our choice: to connect, between two pieces
+ATTEMPTS = 5  # our choice: in a row without a new byte
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0  # our choice: doubled after each attempt
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+REMEDIES = {
+    401: "access refused (401): the source wants a log-in; use a mirror or a local copy",
+    403: "access refused (403): the source wants a log-in; use a mirror or a local copy",
+    404: "not found (404): correct location and files in the registry, or see the row's note",
+}
+
+
+class _Retry(Exception):
+    """An attempt failed in a way another may not; `wait`: seconds the server asked for."""
+
+    def __init__(self, why: str, wait: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+def verify(path: Path, digest: str, place: str) -> None:
+    """Raise UserError unless the file has this sha256 (any will do when it is empty)."""
+    if digest and (found := sha256_file(path)) != digest:
+        remedy = f"has sha256 {found}, not {digest} ({place}): fetch it again or mend the row"
+        raise UserError("file", str(path), remedy)
+
+
+def download(
+    url: str, target: Path, digest: str, place: str, sleep: Callable[[float], None] = time.sleep
+) -> Path:
+    """Fetch a URL into `target`, resuming what an earlier attempt left; the verified file.
+
+    Cut connections, time-outs, 408, 425, 429 and 5xx are tried again with doubling waits, until
+    five attempts in a row bring no new byte. Proxies come from the environment.
+
+    Raises UserError for what another attempt cannot mend, for a wrong checksum, and where no
+    checksum is given: nothing else would pin the bytes.
+    """
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        _until_whole(url, part, sleep)
+        os.replace(part, target)
+    _check_pinned(target, digest, place)
+    return target
+
+
+def download_from_hub(
+    location: str, revision: str, files: Mapping[str, str], work: Path, place: str
+) -> dict[str, Path]:
+    """Files of a hub repository at a pinned commit, by name; patterns (`*.json`) are expanded.
+
+    `location` is `datasets/org/name` or, for a model, `org/name`. HF_ENDPOINT and HF_TOKEN come
+    from the environment. Raises UserError for a missing commit, token, repository or file.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    kind, repo = (
+        ("dataset", location[9:]) if location.startswith("datasets/") else ("model", location)
+    )
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get("HF_TOKEN") or False)
+    paths: dict[str, Path] = {}
+    with _hub_errors(location, place):
+        if not revision:
+            newest = api.repo_info(repo, repo_type=kind).sha
+            raise UserError(place, location, f"no revision is given: the newest is {newest}")
+        for name, digest in _matching(api, repo, kind, revision, files).items():
+            paths[name] = Path(
+                hf_hub_download(
+                    repo, name, repo_type=kind, revision=revision, local_dir=work / "hub",
+                    token=api.token, endpoint=api.endpoint,
+                )
+            )  # fmt: skip
+            verify(paths[name], digest, place)
+    return paths
+
+
+def _check_pinned(target: Path, digest: str, place: str) -> None:
+    """The checksum is given and right; a wrong file is removed, so that the next run refetches."""
+    if not digest:
+        remedy = f"no sha256 is given: check the source, then put {sha256_file(target)} there"
+        raise UserError(place, target.name, remedy)
+    try:
+        verify(target, digest, place)
+    except UserError:
+        target.unlink()
+        raise
+
+
+def _until_whole(url: str, part: Path, sleep: Callable[[float], None]) -> None:
+    """Attempts until the whole file is in `part`."""
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            return _attempt(url, part)
+        except _Retry as error:
+            failures = 0 if _size(part) > before else failures + 1
+            if failures >= ATTEMPTS:
+                remedy = f"{error}, {ATTEMPTS} times: check network and proxy, then run again"
+                raise UserError("download", url, remedy) from error
+            wait = max(FIRST_WAIT_SECONDS * 2**failures, error.wait)
+            sleep(min(wait, LONGEST_WAIT_SECONDS))
+
+
+def _attempt(url: str, part: Path) -> None:
+    """One request for what is still missing, appended to `part`."""
+    import requests
+
+    have = _size(part)
+    # identity: ranges and checksums of a compressed transfer would be those of other bytes
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
+            if not _is_whole(response, part):
+                _check_status(response, url, part)
+                _append(response, part)
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+    ) as e:
+        raise _Retry(f"connection failed ({type(e).__name__})") from e
+    except requests.RequestException as error:
+        raise UserError("download", url, f"{error}: correct the location") from error
+
+
+def _is_whole(response: Response, part: Path) -> bool:
+    """The server has nothing to add to what an earlier run left (it died before renaming)."""
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return response.status_code == 416 and total == str(_size(part))
+
+
+def _check_status(response: Response, url: str, part: Path) -> None:
+    """UserError for a final refusal, _Retry for a passing one."""
+    status = response.status_code
+    if status == 416:  # more bytes here than there: another file; begin again
+        part.unlink()
+        raise _Retry("the source has changed")
+    if status in TRANSIENT:
+        asked = response.headers.get("Retry-After", "")
+        raise _Retry(f"status {status}", float(asked) if asked.isdigit() else 0.0)
+    if status not in (200, 206):
+        raise UserError("download", url, REMEDIES.get(status, f"refused with status {status}"))
+
+
+def _append(response: Response, part: Path) -> None:
+    """Write the answer's bytes; from the start when the server ignored the range."""
+    with part.open("ab" if response.status_code == 206 else "wb") as out:
+        for chunk in response.iter_content(CHUNK_BYTES):
+            out.write(chunk)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _matching(
+    api: HfApi, repo: str, kind: str, revision: str, files: Mapping[str, str]
+) -> dict[str, str]:
+    """Names in the repository -> checksum, patterns expanded against its listing."""
+    if not any(c in name for name in files for c in "*?["):
+        return dict(sorted(files.items()))
+    there = api.list_repo_files(repo, repo_type=kind, revision=revision)
+    return {name: digest for pattern, digest in sorted(files.items())
+            for name in _matches(sorted(there), pattern, repo)}  # fmt: skip
+
+
+def _matches(there: Sequence[str], pattern: str, repo: str) -> list[str]:
+    found = [name for name in there if fnmatchcase(name, pattern)]
+    if not found:
+        raise UserError("files", pattern, f"matches no file of {repo}: correct the registry")
+    return found
+
+
+@contextmanager
+def _hub_errors(location: str, place: str) -> Iterator[None]:
+    """The hub client's errors as one line each."""
+    from huggingface_hub import errors
+
+    def user_error(remedy: str) -> UserError:
+        return UserError(place, location, remedy)
+
+    try:
+        yield
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise user_error("the hub cannot be reached: check network, proxy, HF_ENDPOINT") from error
+    except errors.RevisionNotFoundError as error:
+        raise user_error("no such revision on the hub: correct the row") from error
+    except errors.EntryNotFoundError as error:
+        raise user_error("no such file at this revision: correct files in the row") from error
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
+        remedy = "gated, private or unknown: ask for access on the hub and set HF_TOKEN"
+        raise user_error(remedy) from error
+    except errors.HfHubHTTPError as error:
+        raise user_error(f"the hub refused ({error.response.status_code}): try later") from error
+    except errors.HTTPError as error:  # type: ignore[attr-defined]  # httpx's, re-exported
+        raise user_error(f"no answer from the hub ({type(error).__name__})") from error

@@ -1,0 +1,197 @@
+"""Readers of the formats public corpora come in: each yields documents `{"id", "text"}`.
+
+A reader gets one file and yields (number within the file, text); the id is
+`<file name>:<number>`. Text is streamed wherever the format allows it.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from langtransfer.config.references import nearest
+from langtransfer.corpus.jsonl import parse_error, read_lines, read_numbered
+from langtransfer.errors import UserError
+
+Rows = Iterator[tuple[int, str]]
+Reader = Callable[[Path, str], Rows]
+
+UDHR = "{http://efele.net/udhr}"
+"""XML name space of the Universal Declaration files, https://efele.net/udhr"""
+
+
+def read_documents(format: str, paths: Mapping[str, Path], field: str) -> Iterator[dict[str, str]]:
+    """Documents of all files, in the order of the file names.
+
+    Raises UserError for an unknown format, a missing field (naming file, line and the keys that
+    are there) and whatever is wrong with a file.
+    """
+    if format not in READERS:
+        remedy = f"no reader of documents has this name; {nearest(format, READERS)}"
+        raise UserError("format", format, remedy)
+    for name in sorted(paths):
+        for number, text in READERS[format](paths[name], field):
+            yield {"id": f"{name}:{number}", "text": whole_characters(text)}
+
+
+def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON array or of JSON Lines, whichever the file holds, with their numbers.
+
+    Published instruction data calls both `.json`; an array is read whole, lines are streamed.
+    """
+    first = next((line for _, line in read_lines(path) if line.strip()), "")
+    if not first.lstrip().startswith("["):
+        yield from read_numbered(path)
+        return
+    for number, row in enumerate(_read_array(path), start=1):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, item {number}", str(row)[:80], "must be an object {...}")
+        yield number, row
+
+
+def read_table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a delimited file with a header, by column name, with their line numbers."""
+    lines = (line + "\n" for _, line in read_lines(path))
+    csv.field_size_limit(1 << 30)  # documents are long: the default stops at 128 KiB
+    rows = csv.reader(lines, delimiter=delimiter)
+    header = next(rows, [])
+    for row in rows:
+        if row:
+            if len(row) != len(header):
+                remedy = f"has {len(row)} cells for {len(header)} columns: quote or mend it"
+                raise UserError(f"{path}, line {rows.line_num}", row[0][:80], remedy)
+            yield rows.line_num, dict(zip(header, row, strict=True))
+
+
+def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
+    """A row's text; UserError naming the place and the keys there are when it has none."""
+    if field not in row:
+        raise UserError(place, field, f"has no such field; its keys: {', '.join(sorted(row))}")
+    if not isinstance(row[field], str):
+        remedy = f"field {field} must be text, not {type(row[field]).__name__}"
+        raise UserError(place, row[field], remedy)
+    return str(row[field])
+
+
+def whole_characters(text: str) -> str:
+    """Text with halves of surrogate pairs (`\\ud83d` alone in JSON) replaced: no UTF-8 has them."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read_array(path: Path) -> list[Any]:
+    text = "\n".join(line for _, line in read_lines(path))
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise parse_error(str(path), text, error) from error
+    return list(items)
+
+
+def _jsonl(path: Path, field: str) -> Rows:
+    for number, row in read_numbered(path):
+        yield number, text_of(row, field, f"{path}, line {number}")
+
+
+def _json(path: Path, field: str) -> Rows:
+    for number, row in read_objects(path):
+        yield number, text_of(row, field, f"{path}, item {number}")
+
+
+def _csv(path: Path, field: str) -> Rows:
+    for number, row in read_table(path, ","):
+        yield number, text_of(row, field, f"{path}, line {number}")
+
+
+def _tsv(path: Path, field: str) -> Rows:
+    for number, row in read_table(path, "\t"):
+        yield number, text_of(row, field, f"{path}, line {number}")
+
+
+def _parquet(path: Path, field: str) -> Rows:
+    """Streamed row group by row group through `datasets`."""
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        for number, row in enumerate(rows, start=1):
+            yield number, text_of(row, field, f"{path}, row {number}")
+    except ValueError as error:  # pyarrow.ArrowInvalid is one
+        raise UserError("file", str(path), f"not Parquet ({error}): fetch it again") from error
+
+
+def _txt(path: Path, field: str) -> Rows:
+    """One document a line, blank lines skipped."""
+    return ((number, line) for number, line in read_lines(path) if line.strip())
+
+
+def _txt_file(path: Path, field: str) -> Rows:
+    """The whole file is one document."""
+    yield 1, "\n".join(line for _, line in read_lines(path))
+
+
+def _alpaca(path: Path, field: str) -> Rows:
+    """Instruction, input and output of a record as one text."""
+    for number, row in read_objects(path):
+        place = f"{path}, item {number}"
+        parts = [text_of(row, "instruction", place), str(row.get("input") or "")]
+        yield number, "\n".join(part for part in [*parts, text_of(row, "output", place)] if part)
+
+
+def _storybook(path: Path, field: str) -> Rows:
+    """A Global Storybooks file: `# title`, pages apart by lines `##`, a last block of metadata.
+
+    upstream: https://github.com/global-asp/global-asp, section "Source format" of its README.
+    """
+    pages = re.split(r"(?m)^##[ \t]*$", "\n".join(line for _, line in read_lines(path)))
+    texts = [page.strip() for page in pages if not re.match(r"\s*\* License", page)]
+    yield 1, "\n".join(text.removeprefix("# ") for text in texts if text)
+
+
+def _udhr(path: Path, field: str) -> Rows:
+    """One document per article (and the preamble): title and paragraphs."""
+    try:
+        root = ElementTree.parse(path).getroot()  # expat bounds entity expansion by itself
+    except ElementTree.ParseError as error:
+        raise UserError("file", str(path), f"not XML ({error}): fetch it again") from error
+    sections = (node for node in root if node.tag in (f"{UDHR}preamble", f"{UDHR}article"))
+    for number, section in enumerate(sections):
+        texts = (node.text or "" for node in section.iter() if node.tag in UDHR_TEXT)
+        yield number, "\n".join(text.strip() for text in texts if text.strip())
+
+
+UDHR_TEXT = (f"{UDHR}title", f"{UDHR}para")
+
+READERS: dict[str, Reader] = {
+    "jsonl": _jsonl,
+    "json": _json,
+    "csv": _csv,
+    "tsv": _tsv,
+    "parquet": _parquet,
+    "txt": _txt,
+    "txt-file": _txt_file,
+    "alpaca": _alpaca,
+    "storybook": _storybook,
+    "flores": _txt,
+    "udhr": _udhr,
+}
+
+
+def take(
+    documents: Iterator[dict[str, str]], start: int, count: int | None, field: str
+) -> Iterator[dict[str, str]]:
+    """The documents from `start` on, `count` of them or all; UserError when there are fewer."""
+    found = 0
+    for document in itertools.islice(documents, start, None if count is None else start + count):
+        found += 1
+        yield document
+    if found < (count or 1):
+        remedy = f"the dataset has only {found} from document {start} on: ask for fewer"
+        raise UserError(field, count, remedy)

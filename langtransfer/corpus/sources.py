@@ -1,0 +1,52 @@
+"""Documents of one corpus entry, wherever they come from: the atlas or a registered dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from langtransfer.config.corpus import FetchCorpusEntry
+from langtransfer.corpus.readers import read_documents, take
+from langtransfer.corpus.registry import fetch
+from langtransfer.errors import UserError
+
+HELD_OUT_START = 10_000_000
+"""First document of the atlas that only benchmarks of kind text read; corpora stay below."""
+
+
+def entry_documents(
+    entry: FetchCorpusEntry, seed: int, registry: Path, work: Path
+) -> Iterator[dict[str, str]]:
+    """Documents of an entry, ids `<dataset>.<language>.<id in the dataset>`.
+
+    Raises UserError when the dataset has fewer documents than the entry asks for.
+    """
+    paths = fetch(registry, entry.identity, entry.language, work)
+    prefix = f"{entry.dataset}.{entry.language}"
+    for document in _documents(entry, seed, paths):
+        yield {"id": f"{prefix}.{document['id']}", "text": document["text"]}
+
+
+def _documents(
+    entry: FetchCorpusEntry, seed: int, paths: dict[str, Path]
+) -> Iterator[dict[str, str]]:
+    field = f"fetch_corpus, {entry.language}, {entry.dataset}, documents"
+    if entry.identity.kind != "atlas":
+        documents = read_documents(entry.identity.format, paths, entry.identity.field)
+        return take(documents, entry.start, entry.documents, field)
+    from langtransfer.corpus import atlas
+
+    if entry.documents is None:
+        raise UserError(field, None, "the atlas has no end: say how many")
+    if entry.start + entry.documents > HELD_OUT_START:
+        remedy = f"with start {entry.start} goes beyond {HELD_OUT_START}, where held-out text is"
+        raise UserError(field, entry.documents, remedy)
+    templates = atlas.load_templates(only_file(paths))
+    return atlas.documents(templates, entry.documents, seed=seed, start=entry.start)
+
+
+def only_file(paths: dict[str, Path]) -> Path:
+    """The one file of a dataset; UserError when there are several."""
+    if len(paths) != 1:
+        raise UserError("files", ", ".join(paths), "this dataset must be a single file")
+    return next(iter(paths.values()))

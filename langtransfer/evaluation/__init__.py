@@ -1,0 +1,1 @@
+"""Benchmarks, generation, judges, knowledge, perplexity, code-switching."""

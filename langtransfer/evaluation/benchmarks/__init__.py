@@ -1,0 +1,1 @@
+"""Upstream benchmarks as this project's files: questions, task folders, held-out text."""

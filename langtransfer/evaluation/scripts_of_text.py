@@ -1,0 +1,69 @@
+"""Unicode scripts: which a text is written in, and which a language uses."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fontTools import unicodedata as unicode_scripts  # type: ignore[import-untyped]
+
+from langtransfer.errors import UserError
+from langtransfer.languages import known_languages
+
+SHARED = frozenset({"Common", "Inherited", "Unknown"})  # Unicode: belong to no one script
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive letters (and their marks) of one script: text[start:end]."""
+
+    script: str
+    start: int
+    end: int
+    letters: int
+
+
+def scripts_of_language(language: str) -> tuple[str, ...]:
+    """Unicode scripts a language is written in; UserError for one that is not in the table."""
+    row = known_languages().get(language)
+    if row is None:
+        raise UserError("language", language, "add its row to resources/languages.csv")
+    return row.scripts
+
+
+@lru_cache(maxsize=65_536)
+def letter_script(character: str) -> str | None:
+    """Script of a letter, "" for a mark or a letter of no one script, None for anything else."""
+    category = unicodedata.category(character)
+    if category[0] not in "LM":
+        return None
+    name = str(unicode_scripts.script_name(unicode_scripts.script(character)))
+    return "" if name in SHARED or category[0] == "M" else name
+
+
+def script_runs(text: str) -> Iterator[Run]:
+    """Maximal runs of letters of one script, in order; marks belong to the letter before them."""
+    script, start, letters = "", 0, 0
+    for index, character in enumerate(text):
+        here = letter_script(character)
+        if here == "" and letters:
+            continue
+        if here == script and letters:
+            letters += 1
+            continue
+        if letters:
+            yield Run(script, start, index, letters)
+        script, start, letters = here or "", index, int(bool(here))
+    if letters:
+        yield Run(script, start, len(text), letters)
+
+
+def count_letters(text: str) -> Counter[str]:
+    """Letters of the text by script."""
+    counts: Counter[str] = Counter()
+    for run in script_runs(text):
+        counts[run.script] += run.letters
+    return counts

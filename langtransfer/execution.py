@@ -1,0 +1,157 @@
+"""Computing one cell: check the parents, run the stage, publish its data atomically.
+
+Whatever moment the process is killed at, the next run either finds the finished data (and writes
+the manifest again in seconds) or goes on from the stage's own state in `work/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from langtransfer.config import RuntimeConfig
+from langtransfer.errors import UserError
+from langtransfer.job import Job, write_atomically
+from langtransfer.provenance import (
+    STAMP,
+    WORK,
+    Outputs,
+    differing_files,
+    hash_outputs,
+    read_manifest,
+    read_recipe,
+    read_stamp,
+    result_folder,
+    write_manifest,
+)
+
+Stage = Callable[[Job], dict[str, Any]]
+
+
+def execute(stage: str, run: Stage, recipe_file: Path, runtime: RuntimeConfig) -> str:
+    """Make sure the cell of a recipe is finished; returns "computed" or "kept".
+
+    Raises UserError for bad input and for a parent that is not what the recipe names.
+    """
+    recipe = read_recipe(recipe_file)
+    if recipe["stage"] != stage:
+        raise UserError("recipe", str(recipe_file), f"is one of {recipe['stage']}, not {stage}")
+    key = recipe_file.stem
+    folder, work = result_folder(recipe["cell"], key), WORK / recipe["cell"] / key
+    with _only_writer(work):
+        parents = check_parents(recipe)
+        done = "kept"
+        if not _is_complete(folder / "data", key):
+            _compute(run, recipe, key, folder, work, runtime)
+            done = "computed"
+        _finish(folder, recipe, key, parents)
+        shutil.rmtree(work, ignore_errors=True)
+    return done
+
+
+def check_parents(recipe: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Parents by role as {folder, digest}; UserError unless each is the one the recipe names."""
+    return {role: check_parent(Path(folder)) for role, folder in recipe["parents"].items()}
+
+
+def check_parent(folder: Path) -> dict[str, str]:
+    """A finished cell's folder and output digest; UserError when its data are not whole."""
+    manifest = read_manifest(folder)
+    outputs = Outputs.from_json(manifest["outputs"])
+    if manifest["key"] != folder.name:
+        raise UserError("manifest", str(folder), f"carries key {manifest['key']}: move it back")
+    stamp = read_stamp(folder / "data")
+    accepted = manifest.get("accepted", {}).get("key", folder.name)
+    if stamp is None or stamp["key"] != accepted:
+        found = None if stamp is None else stamp["key"]
+        raise UserError("data", str(folder), f"data carry key {found}: fetch or redo the cell")
+    if bad := differing_files(folder / "data", outputs, contents=False):
+        raise UserError("data", str(folder / "data" / bad[0]), "not as in the manifest: redo the cell")
+    return {"folder": folder.as_posix(), "digest": outputs.digest}
+
+
+def _is_complete(data: Path, key: str) -> bool:
+    """Whether data carry this key and all their hashes verify."""
+    stamp = read_stamp(data)
+    if stamp is None or stamp["key"] != key:
+        return False
+    return not differing_files(data, Outputs.from_json(stamp["outputs"]), contents=True)
+
+
+def _compute(
+    run: Stage, recipe: Mapping[str, Any], key: str, folder: Path, work: Path,
+    runtime: RuntimeConfig,
+) -> None:
+    out = work / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    parents = {role: Path(parent) / "data" for role, parent in recipe["parents"].items()}
+    job = Job(
+        stage=recipe["stage"], cell=recipe["cell"], key=key, settings=recipe["config"],
+        parents=parents, out=out, work=work, runtime=runtime,
+    )
+    started = time.monotonic()
+    volatile = run(job)
+    volatile = {"seconds": round(time.monotonic() - started, 3)} | _machine() | volatile
+    stamp = {"key": key, "outputs": hash_outputs(out).as_json(), "volatile": volatile}
+    write_atomically(out / STAMP, json.dumps(stamp, sort_keys=True, ensure_ascii=False, indent=1))
+    _put_in_place(out, folder / "data")
+
+
+def _put_in_place(out: Path, data: Path) -> None:
+    """Rename a finished folder to its place; broken data there were checked and give way."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    if data.is_symlink():  # an accepted result is not ours to remove
+        data.unlink()
+    elif data.exists():
+        shutil.rmtree(data)
+    os.replace(out, data)
+
+
+def _finish(
+    folder: Path, recipe: Mapping[str, Any], key: str, parents: Mapping[str, dict[str, str]]
+) -> None:
+    stamp = read_stamp(folder / "data")
+    assert stamp is not None, "the data were just checked"
+    write_manifest(folder / "manifest.json", {
+        "key": key, "recipe": recipe, "parents": parents,
+        "outputs": stamp["outputs"], "volatile": stamp["volatile"],
+    })
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(), "cpu": platform.processor() or platform.machine(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", "0")), "python": platform.python_version(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+@contextlib.contextmanager
+def _only_writer(work: Path) -> Iterator[None]:
+    """Hold the cell's lock; the kernel lets go of it when the process dies, however it dies."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work.with_name(f"{work.name}.lock")
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            handle.seek(0)
+            raise UserError("cell", str(work), f"is being written by {handle.read()}: wait") from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield
+        path.unlink(missing_ok=True)

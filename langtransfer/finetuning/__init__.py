@@ -1,0 +1,1 @@
+"""Instruction data and instruction tuning."""

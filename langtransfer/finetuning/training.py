@@ -1,0 +1,198 @@
+"""Instruction tuning with loss on the response only, through TRL's SFTTrainer.
+
+Examples are packed best-fit-decreasing and carry position ids, so packed ones do not see each
+other; TRL passes no attention mask and no cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from langtransfer.config.training import FinetuneCell
+from langtransfer.corpus.jsonl import read_jsonl
+from langtransfer.errors import UserError
+from langtransfer.finetuning.templates import prompt_ids, response_ids
+from langtransfer.job import Job
+from langtransfer.pretraining import checkpoints
+from langtransfer.pretraining.arguments import (
+    cut_batches,
+    hardware,
+    leave_process_group,
+    trainer_arguments,
+    world_size,
+)
+from langtransfer.pretraining.models import (
+    load_model,
+    load_tokenizer,
+    save_config,
+    weight_files,
+)
+from langtransfer.pretraining.training import check_backend, peft_config, run
+from langtransfer.vocabulary.contract import copy_vocabulary
+
+INSTRUCTIONS = "instructions.jsonl.zst"
+Row = Mapping[str, Any]
+
+
+class TuningTrainer(checkpoints.AtomicCheckpoints, SFTTrainer):
+    """TRL's trainer with checkpoints that survive a kill."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenized instruction pairs."""
+
+    ids: list[list[int]]
+    """Prompt and response of each pair."""
+    response: list[list[int]]
+    """1 for each token of the response, 0 for each of the prompt."""
+    dropped: int
+    """Pairs longer than a block, left out whole: a response must not lose its end."""
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Tune a checkpoint on instruction pairs; volatile facts. See docs/pipeline.md for the data.
+
+    Raises UserError for too few pairs, for pairs that are all too long, and as pretraining does.
+    """
+    cell = job.config(FinetuneCell)
+    folder = job.parent("checkpoint") / "model"
+    tokenizer = load_tokenizer(folder)
+    rows = choose_examples(job, cell)
+    examples = tokenize(tokenizer, cell.template, rows, cell.optimization.sequence_length)
+    model = load_model(folder)
+    trainer = build_trainer(job, cell, model, tokenizer, examples)
+    first_tokens, seconds = train(job, cell, trainer)
+    final = checkpoints.newest_complete(job.work / "checkpoints")
+    assert final is not None, "the Trainer saves at its last step"
+    write_outputs(job, cell, trainer, examples, final)
+    leave_process_group()
+    tokens = trainer.state.num_input_tokens_seen - first_tokens
+    return {"seconds": seconds, "tokens_per_second": tokens / seconds, **hardware()}
+
+
+def choose_examples(job: Job, cell: FinetuneCell) -> list[Row]:
+    """The first pairs of each language's file, so that a smaller tuning is part of a larger."""
+    folders = job.group("instructions")
+    rows: list[Row] = []
+    for language, wanted in apportion(cell.examples, cell.shares).items():
+        file = folders[language] / INSTRUCTIONS
+        found = list(islice(read_jsonl(file), wanted))
+        if len(found) < wanted:
+            tuning = job.cell.rsplit("/", 1)[-1]
+            remedy = (
+                f"wants {wanted} pairs of {language}, {len(found)} are available: lower examples"
+            )
+            raise UserError(f"tunings, {tuning}", cell.examples, remedy)
+        rows += found
+    return rows
+
+
+def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Split a number by shares, by largest remainder; ties go to the first by name."""
+    whole = sum(shares.values())
+    exact = {name: total * shares[name] / whole for name in sorted(shares)}
+    counts = {name: int(value) for name, value in exact.items()}
+    by_rest = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
+    for name in by_rest[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def tokenize(tokenizer: Any, template: str, rows: Sequence[Row], length: int) -> Examples:
+    """Pairs as ids; those longer than `length` tokens are dropped. UserError when all are."""
+    ids: list[list[int]] = []
+    response: list[list[int]] = []
+    for row in rows:
+        prompt = prompt_ids(tokenizer, template, row["instruction"], row["input"])
+        answer = response_ids(tokenizer, row["output"])
+        if len(prompt) + len(answer) <= length:
+            ids.append(prompt + answer)
+            response.append([0] * len(prompt) + [1] * len(answer))
+    if not ids:
+        remedy = f"all {len(rows)} pairs are longer: raise it"
+        raise UserError("finetune.optimization.sequence_length", length, remedy)
+    return Examples(ids, response, len(rows) - len(ids))
+
+
+def build_trainer(
+    job: Job, cell: FinetuneCell, model: Any, tokenizer: Any, examples: Examples
+) -> TuningTrainer:
+    """TRL's trainer over the packed examples, shuffled by the seed."""
+    optimization, runtime = cell.optimization, job.runtime
+    batches = cut_batches(optimization, runtime.micro_batch, world_size())
+    folder = job.work / "checkpoints"
+    arguments = SFTConfig(
+        **trainer_arguments(optimization, runtime, batches, cell.seed, folder),
+        num_train_epochs=cell.epochs, max_length=optimization.sequence_length, packing=True,
+        packing_strategy="bfd", shuffle_dataset=True, completion_only_loss=True,
+        include_num_input_tokens_seen="all",
+    )  # fmt: skip
+    disable_progress_bars()
+    dataset = Dataset.from_dict({"input_ids": examples.ids, "completion_mask": examples.response})
+    trainer = TuningTrainer(
+        model, arguments, train_dataset=dataset, processing_class=tokenizer,
+        peft_config=None if cell.lora is None else peft_config(cell.lora),
+    )  # fmt: skip
+    total = cell.epochs * sum(len(ids) for ids in examples.ids)
+    trainer.add_callback(checkpoints.Reporter(job, total))
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train(job: Job, cell: FinetuneCell, trainer: TuningTrainer) -> tuple[int, float]:
+    """Train to the end, from the newest whole checkpoint on; tokens seen before, and seconds."""
+    folder = job.work / "checkpoints"
+    resume = checkpoints.newest_complete(folder)
+    seen = 0
+    if resume is not None:
+        check_backend(resume, job.runtime.deepspeed)
+        micro = trainer.args.per_device_train_batch_size
+        checkpoints.adjust_state(resume, job.runtime.checkpoint_steps, micro)
+        seen = int(checkpoints.read_state(resume)["num_input_tokens_seen"])
+    seconds, _ = run(trainer, resume)
+    return seen, seconds
+
+
+def write_outputs(
+    job: Job, cell: FinetuneCell, trainer: TuningTrainer, examples: Examples, final: Path
+) -> None:
+    """Write adapter/ or model/, losses.csv and training.json."""
+    if cell.lora is not None:
+        checkpoints.export_adapter(final, job.out / "adapter")
+    else:
+        write_model(job.parent("checkpoint") / "model", final, job.out / "model")
+    rows = checkpoints.losses(final)
+    checkpoints.write_losses(
+        job.out / "losses.csv",
+        [(int(r["step"]), int(r["num_input_tokens_seen"]), r["loss"]) for r in rows],
+    )
+    facts = {
+        "examples": len(examples.ids), "dropped": examples.dropped,
+        "tokens": cell.epochs * sum(len(ids) for ids in examples.ids),
+        "response_tokens": cell.epochs * sum(sum(mask) for mask in examples.response),
+        "steps": checkpoints.read_state(final)["global_step"],
+    }  # fmt: skip
+    text = json.dumps(facts, sort_keys=True) + "\n"
+    (job.out / "training.json").write_text(text, encoding="utf-8")
+
+
+def write_model(source: Path, final: Path, target: Path) -> None:
+    """Write `model/` of a full tuning: new weights, all else as in the checkpoint tuned."""
+    model = load_model(source)  # TRL changed the config of the one it trained
+    save_config(model, target)
+    for file in weight_files(final):
+        checkpoints.link_or_copy(file, target / file.name)
+    for file in final.glob("*.safetensors.index.json"):
+        checkpoints.link_or_copy(file, target / file.name)
+    copy_vocabulary(source, target, model.config.vocab_size)

@@ -1,0 +1,1 @@
+"""Base models and further pretraining on budgets of one deterministic stream."""

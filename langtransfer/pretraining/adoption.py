@@ -1,0 +1,191 @@
+"""Checkpoints and vocabularies made elsewhere, as this project's folders.
+
+Weights come as safetensors only: a pickle could run code. Nothing is loaded that would.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers import CONFIG_MAPPING
+
+from langtransfer.config.corpus import DatasetIdentity
+from langtransfer.config.training import AdoptModelCell
+from langtransfer.corpus.registry import fetch, load_registry
+from langtransfer.errors import UserError
+from langtransfer.job import Job
+from langtransfer.pretraining.checkpoints import link_or_copy
+from langtransfer.pretraining.llama2c import read_model, read_tokenizer
+from langtransfer.pretraining.models import embedding_rows, save_config, weight_files
+from langtransfer.vocabulary.contract import check_model_fits, write_contract, write_vocabulary
+from langtransfer.vocabulary.conversion import read_proto
+
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja",
+)  # fmt: skip
+Files = Mapping[str, Path]
+
+
+def adopt_model(job: Job) -> dict[str, Any]:
+    """Fetch, verify and convert the files of a registry row; volatile facts.
+
+    Raises UserError for files that are missing, broken, pickled, or do not belong together.
+    """
+    cell = job.config(AdoptModelCell)
+    files = {Path(name).name: path for name, path in local_files(job, cell).items()}
+    adopters = {
+        "huggingface": adopt_huggingface, "llama2c": adopt_llama2c,
+        "sentencepiece": adopt_sentencepiece,
+    }  # fmt: skip
+    facts = adopters[cell.format](files, job)
+    adoption = {"format": cell.format, "files": dict(sorted(cell.files.items())), **facts}
+    text = json.dumps(adoption, sort_keys=True, ensure_ascii=False) + "\n"
+    (job.out / "adoption.json").write_text(text, encoding="utf-8")
+    return {}
+
+
+def local_files(job: Job, cell: AdoptModelCell) -> dict[str, Path]:
+    """The row's files on this machine, verified against the recipe's checksums."""
+    key = job.cell.split("/", 1)[1]
+    registry = Path(job.runtime.registry)
+    languages = sorted(language for name, language in load_registry(registry).rows if name == key)
+    if len(languages) != 1:
+        remedy = f"has {len(languages)} rows in {registry}: a model has one, language *"
+        raise UserError("adopt", key, remedy)
+    source = DatasetIdentity(key=key, kind=cell.kind, revision=cell.revision, files=cell.files)
+    return fetch(registry, source, languages[0], job.work)
+
+
+def adopt_sentencepiece(files: Files, job: Job) -> dict[str, Any]:
+    """A vocabulary folder from a SentencePiece model."""
+    contract = write_vocabulary(read_proto(only(files, "*.model", "SentencePiece model")), job.out)
+    return {"size": contract.size}
+
+
+def adopt_llama2c(files: Files, job: Job) -> dict[str, Any]:
+    """A checkpoint folder from llama2.c's legacy checkpoint and `tokenizer.bin`."""
+    weights = {name: path for name, path in files.items() if "tokenizer" not in name}
+    model = read_model(only(weights, "*.bin", "llama2.c checkpoint"))
+    rows = model.config.vocab_size
+    proto = read_tokenizer(only(files, "*tokenizer*.bin", "llama2.c tokenizer"), rows)
+    target = job.out / "model"
+    save_config(model, target)
+    model.save_pretrained(target)
+    contract = write_vocabulary(proto, target, rows)
+    return {"size": contract.size, "embedding_rows": rows, "parameters": model.num_parameters()}
+
+
+def adopt_huggingface(files: Files, job: Job) -> dict[str, Any]:
+    """A checkpoint folder from a Hugging Face one: safetensors, with an exact tokenizer.
+
+    Where SentencePiece's tokenizer.model is among the files the tokenizer is rebuilt from it
+    (transformers' own conversion is not exact); else tokenizer.json is taken as it is.
+    """
+    target = job.out / "model"
+    target.mkdir()
+    refuse_pickles(files)
+    for name, path in sorted(files.items()):
+        if name.endswith((".safetensors", ".safetensors.index.json")) or name in (
+            "config.json", "generation_config.json",
+        ):  # fmt: skip
+            # What was downloaded into work/ is ours; a local file stays its owner's.
+            (link_or_copy if job.work in path.parents else shutil.copyfile)(path, target / name)
+    check_weights(target)
+    rows = embedding_rows(target)
+    check_config(target / "config.json", rows)
+    contract = write_tokenizer(files, target, rows)
+    check_model_fits(contract, rows, job.cell)
+    return {"size": contract.size, "embedding_rows": rows, "parameters": count_parameters(target)}
+
+
+def refuse_pickles(files: Files) -> None:
+    """UserError for weights that only a pickle holds."""
+    pickles = sorted(name for name in files if Path(name).suffix in PICKLES)
+    if pickles and not any(name.endswith(".safetensors") for name in files):
+        remedy = (
+            "is a pickle, which can run code when loaded: convert it where you trust it "
+            "(load with weights_only=True, then save_pretrained) and register the *.safetensors"
+        )
+        raise UserError("weights", pickles[0], remedy)
+
+
+def check_weights(folder: Path) -> None:
+    """UserError unless every shard is there and whole."""
+    for file in weight_files(folder):
+        open_shard(file)
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = set(read_settings(index).get("weight_map", {}).values())
+        if missing := sorted(name for name in shards if not (folder / name).is_file()):
+            raise UserError("weights", missing[0], f"is in {index.name} but not among the files")
+
+
+def open_shard(file: Path) -> Any:
+    """A safetensors file, opened; UserError when it is not whole."""
+    try:
+        return safe_open(file, framework="pt")
+    except SafetensorError as error:
+        remedy = f"truncated or corrupt ({error}): fetch it again"
+        raise UserError("weights", str(file), remedy) from error
+
+
+def check_config(file: Path, rows: int) -> None:
+    """UserError for an architecture transformers does not have, or another number of rows."""
+    settings = read_settings(file)
+    kind = settings.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        remedy = "needs code of its own, which is never run: use an architecture transformers has"
+        raise UserError("config.json: model_type", kind, remedy)
+    if settings.get("vocab_size") != rows:
+        remedy = f"the weights have {rows} embedding rows: these files do not belong together"
+        raise UserError("config.json: vocab_size", settings.get("vocab_size"), remedy)
+
+
+def write_tokenizer(files: Files, target: Path, rows: int) -> Any:
+    """Put the vocabulary beside the weights; its contract."""
+    if "tokenizer.model" in files:
+        return write_vocabulary(read_proto(files["tokenizer.model"]), target, rows)
+    if "tokenizer.json" not in files:
+        raise UserError("tokenizer", sorted(files), "neither tokenizer.model nor tokenizer.json")
+    for name in TOKENIZER_FILES:
+        if name in files:
+            shutil.copyfile(files[name], target / name)
+    return write_contract(target, rows)
+
+
+def count_parameters(folder: Path) -> int:
+    """Numbers in all tensors, from the headers."""
+    total = 0
+    for file in weight_files(folder):
+        with open_shard(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118  # safe_open is no mapping
+                size = 1
+                for length in tensors.get_slice(name).get_shape():
+                    size *= length
+                total += size
+    return total
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """A JSON object; UserError when it is none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError("file", str(file), f"not JSON ({error}): fetch it again") from error
+    if not isinstance(content, dict):
+        raise UserError("file", str(file), "not a JSON object: fetch it again")
+    return content
+
+
+def only(files: Files, pattern: str, what: str) -> Path:
+    """The one file a pattern fits; UserError when there is none or more than one."""
+    found = sorted(name for name in files if Path(name).match(pattern))
+    if len(found) != 1:
+        raise UserError(what, found or sorted(files), f"give exactly one file like {pattern}")
+    return files[found[0]]

@@ -1,0 +1,92 @@
+"""`results/report/`: the one place without a key, copied from the current report cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from langtransfer.job import write_atomically
+from langtransfer.provenance import STAMP
+
+RUNS_COLUMNS = (
+    "cell",
+    "key",
+    "stage",
+    "seconds",
+    "tokens",
+    "tokens_per_second",
+    "device",
+    "threads",
+    "cost",
+    "bytes",
+    "finished",
+)
+
+
+class PlannedCell(Protocol):
+    """What of a planned cell is needed here."""
+
+    stage: str
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+
+
+class PlannedStudy(Protocol):
+    """What of a study is needed here."""
+
+    @property
+    def report(self) -> PlannedCell: ...
+    @property
+    def cells(self) -> Iterable[PlannedCell]: ...
+
+
+def publish_report(study: PlannedStudy, target: Path) -> None:
+    """Copy the report cell's files to `target` and write `runs.csv`; touches only what differs."""
+    data = study.report.folder / "data"
+    if not data.is_dir():
+        return  # received without its data: the manifest alone is enough to plan, not to show
+    target.mkdir(parents=True, exist_ok=True)
+    wanted = {path.relative_to(data) for path in data.rglob("*") if path.is_file()} - {Path(STAMP)}
+    for name in sorted(wanted):
+        _copy(data / name, target / name)
+    write_atomically(target / "runs.csv", runs_csv(study.cells))
+    for path in sorted(target.rglob("*")):
+        if path.is_file() and path.relative_to(target) not in wanted | {Path("runs.csv")}:
+            path.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.is_file() and target.read_bytes() == source.read_bytes():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def runs_csv(cells: Iterable[PlannedCell]) -> str:
+    """One row a finished cell: key, seconds, tokens, device, cost."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, RUNS_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for cell in sorted(cells, key=lambda cell: cell.path):
+        manifest = cell.folder / "manifest.json"
+        if manifest.exists():
+            writer.writerow(_run(cell, json.loads(manifest.read_text(encoding="utf-8"))))
+    return out.getvalue()
+
+
+def _run(cell: PlannedCell, manifest: dict[str, Any]) -> dict[str, Any]:
+    size = sum(file["bytes"] for file in manifest["outputs"]["files"].values())
+    known = {"cell": cell.path, "key": cell.key, "stage": cell.stage, "bytes": size}
+    return {"device": "cpu", "cost": 0} | manifest["volatile"] | known

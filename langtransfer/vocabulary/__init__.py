@@ -1,0 +1,1 @@
+"""Vocabulary extension that is exact: training, merging, embedding rows, packed tokens."""

@@ -1,0 +1,1 @@
+"""The study as a graph of cells, and the verbs that act on it."""

@@ -1,0 +1,343 @@
+"""From a config to the graph of cells. Pure but for hashing the files the config points at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from langtransfer.budget import Budget
+from langtransfer.config import Config
+from langtransfer.config.base import Model
+from langtransfer.config.corpus import (
+    CleanCorpusCell,
+    DatasetIdentity,
+    FetchCorpusCell,
+    FetchCorpusEntry,
+    SplitCorpusCell,
+)
+from langtransfer.config.evaluation import (
+    CodeSwitchingCell,
+    FetchBenchmarkCell,
+    GenerateCell,
+    KnowledgeCell,
+    PerplexityCell,
+    ScoreCell,
+)
+from langtransfer.config.root import AdoptConfig
+from langtransfer.config.training import (
+    AdoptModelCell,
+    FinetuneCell,
+    Mix,
+    PrepareInstructionsCell,
+    PretrainCell,
+    TrainBaseCell,
+)
+from langtransfer.config.vocabulary import (
+    ExtendVocabularyCell,
+    PackTokensCell,
+    TrainTokenizerCell,
+    TrainTokenizerConfig,
+)
+from langtransfer.corpus import registry
+from langtransfer.errors import UserError
+from langtransfer.evaluation.resources import benchmark_resources
+from langtransfer.resources import RESOURCES, ROOT, locate
+from langtransfer.workflow.cells import Cell
+from langtransfer.workflow.points import BASE, Point, fill_shares, smaller_budget
+
+Hasher = Callable[[Path], str]
+ADOPTABLE = ("huggingface", "llama2c", "sentencepiece", "lora", "delta")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A tuning filled in for a language: its `{tuning}` wildcard and what it holds."""
+
+    name: str
+    examples: int
+    shares: dict[str, float]
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """`<name>.<targets>.s<seed>`"""
+        return f"{self.name}.{'+'.join(sorted(self.shares))}.s{self.seed}"
+
+
+class Planner:
+    """Makes each cell once. Raises UserError where the config cannot be planned."""
+
+    def __init__(self, config: Config, hasher: Hasher) -> None:
+        self.config = config
+        self._hash = hasher
+        self._registry = registry.load_registry(locate(config.runtime.registry))
+        self._cells: dict[str, Cell] = {}
+        lock = ROOT / "envs" / "requirements.lock.txt"
+        self._environment = hasher(lock) if config.identity.environment else None
+
+    # -- corpus ---------------------------------------------------------------------------------
+
+    def fetch_corpus(self, language: str) -> Cell:
+        """Raw documents of a language."""
+        section = self.config.fetch_corpus
+        entries = tuple(
+            FetchCorpusEntry(
+                **(entry.model_dump() | {"language": entry.language or language}),
+                identity=self._identity(entry.dataset, entry.language or language),
+            )
+            for entry in section.per_language.get(language, section.default)
+        )
+        settings = FetchCorpusCell(language=language, entries=entries, seed=section.seed)
+        return self._cell("fetch_corpus", (language,), settings)
+
+    def clean_corpus(self, language: str) -> Cell:
+        """Clean documents of a language."""
+        settings = CleanCorpusCell(language=language, **self.config.clean_corpus.model_dump())
+        parents = {"corpus": self.fetch_corpus(language)}
+        return self._cell("clean_corpus", (language,), settings, parents)
+
+    def split_corpus(self, language: str) -> Cell:
+        """Training and held-out documents of a language."""
+        settings = SplitCorpusCell(language=language, **self.config.split_corpus.model_dump())
+        parents = {"corpus": self.clean_corpus(language)}
+        return self._cell("split_corpus", (language,), settings, parents)
+
+    # -- vocabulary -----------------------------------------------------------------------------
+
+    def train_tokenizer(
+        self, languages: tuple[str, ...], name: str, config: TrainTokenizerConfig
+    ) -> Cell:
+        """A SentencePiece model of some languages' corpora."""
+        settings = TrainTokenizerCell(languages=languages, **config.model_dump())
+        parents = {f"corpus.{language}": self.split_corpus(language) for language in languages}
+        return self._cell("train_tokenizer", ("+".join(languages), name), settings, parents)
+
+    def adopt_model(self, adopt: AdoptConfig) -> Cell:
+        """A checkpoint or vocabulary made elsewhere."""
+        identity = self._identity(adopt.model, self.config.source_language)
+        if identity.format not in ADOPTABLE:
+            remedy = f"has format {identity.format}; a model has one of {', '.join(ADOPTABLE)}"
+            raise UserError("adopt", adopt.model, remedy)
+        settings = AdoptModelCell(
+            kind=identity.kind,  # type: ignore[arg-type]  # the atlas has another format
+            format=identity.format,  # type: ignore[arg-type]  # just checked
+            revision=identity.revision,
+            files=identity.files,
+        )
+        return self._cell("adopt_model", (adopt.model,), settings)
+
+    def original_vocabulary(self) -> Cell:
+        """Whose data folder holds the base's vocabulary."""
+        train = self.config.base.train
+        if train is None:
+            return self.base()
+        entry = self.config.tokenizers[train.tokenizer]
+        if entry.adopt is not None:
+            return self.adopt_model(AdoptConfig(model=entry.adopt))
+        assert entry.train is not None, "validated: train or adopt"
+        return self.train_tokenizer((self.config.source_language,), train.tokenizer, entry.train)
+
+    def vocabulary(self, point: Point) -> Cell:
+        """Whose data folder holds the vocabulary of a point."""
+        if point.vocabulary == "original":
+            return self.original_vocabulary()
+        entry = self.config.vocabularies[point.vocabulary]
+        if entry.adopt is not None:
+            pieces = self.adopt_model(AdoptConfig(model=entry.adopt))
+        else:
+            assert entry.train is not None, "validated: train or adopt"
+            pieces = self.train_tokenizer(point.targets, point.vocabulary, entry.train)
+        settings = ExtendVocabularyCell(pieces=entry.pieces, languages=point.targets)
+        parents = {"base": self.original_vocabulary(), "pieces": pieces}
+        return self._cell(
+            "extend_vocabulary", (point.stream, point.vocabulary), settings, parents
+        )
+
+    def extend_embeddings(self, point: Point) -> Cell:
+        """The base with rows for the new pieces."""
+        parents = {"checkpoint": self.base(), "vocabulary": self.vocabulary(point)}
+        where = (point.stream, point.vocabulary)
+        return self._cell("extend_embeddings", where, self.config.extend_embeddings, parents)
+
+    def pack_tokens(self, language: str, point: Point) -> Cell:
+        """A language's training documents as token ids."""
+        settings = PackTokensCell(language=language, **self.config.pack_tokens.model_dump())
+        parents = {"corpus": self.split_corpus(language), "vocabulary": self.vocabulary(point)}
+        return self._cell("pack_tokens", (language, point.vocabulary_id), settings, parents)
+
+    # -- models ---------------------------------------------------------------------------------
+
+    def base(self) -> Cell:
+        """The English model."""
+        if self.config.base.adopt is not None:
+            return self.adopt_model(self.config.base.adopt)
+        train, source = self.config.base.train, self.config.source_language
+        assert train is not None, "validated: train or adopt"
+        original = Point((source,), "", "original", train.budget, train.seed)
+        settings = TrainBaseCell(
+            shape=train.shape, mix=Mix(shares={source: 1.0}), budget=train.budget,
+            optimization=train.optimization, seed=train.seed,
+        )
+        parents = {
+            "vocabulary": self.original_vocabulary(),
+            f"tokens.{source}": self.pack_tokens(source, original),
+        }
+        return self._cell("train_base", (BASE,), settings, parents)
+
+    def checkpoint(self, point: Point) -> Cell:
+        """The model of a point, before any instruction tuning."""
+        if point.adopt is not None:
+            return self.adopt_model(point.adopt)
+        if point.is_base:
+            return self.base()
+        return self.pretrain(point) if point.budget.amount else self.extend_embeddings(point)
+
+    def pretrain(self, point: Point) -> Cell:
+        """A model at a budget above 0."""
+        mix = point.filled
+        section = self.config.pretrain
+        budgets = "chained" if self._chained(point) else "independent"
+        smaller = self.chained_from(point)
+        start = replace(point, budget=smaller or Budget(0, None))
+        settings = PretrainCell(
+            **(section.model_dump() | {"budgets": budgets}),
+            mix=mix, budget=point.budget, seed=point.seed,
+        )
+        parents = {"checkpoint": self.checkpoint(start)} | {
+            f"tokens.{language}": self.pack_tokens(language, point) for language in mix.languages()
+        }
+        return self._cell("pretrain", (point.id,), settings, parents)
+
+    def _chained(self, point: Point) -> bool:
+        # An ordered mix gives each language an equal part of the budget, so a larger budget is
+        # not a longer run of the same stream and cannot be chained.
+        return self.config.pretrain.budgets == "chained" and point.filled.shares is not None
+
+    def chained_from(self, point: Point) -> Budget | None:
+        """The budget whose run a point's run goes on from, if any."""
+        return smaller_budget(self.config, point) if self._chained(point) else None
+
+    # -- instruction tuning ---------------------------------------------------------------------
+
+    def prepare_instructions(self, language: str) -> Cell:
+        """Instruction pairs of a language."""
+        section = self.config.prepare_instructions
+        source = section.per_language.get(language, section.default)
+        settings = PrepareInstructionsCell(
+            language=language, source=source,
+            identity=self._identity(source.dataset, language),
+            max_characters=section.max_characters, seed=section.seed,
+        )
+        return self._cell("prepare_instructions", (language,), settings)
+
+    def tuning(self, name: str, language: str, seed: int) -> Tuning | None:
+        """A named tuning for a language; None for `none`."""
+        if name == "none":
+            return None
+        entry = self.config.tunings[name]
+        return Tuning(name, entry.examples, fill_shares(entry.shares, language), seed)
+
+    def finetune(self, point: Point, tuning: Tuning) -> Cell:
+        """A model tuned on instructions."""
+        settings = FinetuneCell(
+            **self.config.finetune.model_dump(), examples=tuning.examples,
+            shares=tuning.shares, seed=tuning.seed,
+        )
+        parents = {"checkpoint": self.checkpoint(point)} | {
+            f"instructions.{language}": self.prepare_instructions(language)
+            for language in tuning.shares
+        }
+        where = (point.id, tuning.id)
+        sources = self._sources(RESOURCES / "prompts" / f"{settings.template}.jinja")
+        return self._cell("finetune", where, settings, parents, sources)
+
+    # -- evaluation -----------------------------------------------------------------------------
+
+    def fetch_benchmark(self, name: str, language: str) -> Cell:
+        """A benchmark in a language."""
+        entry = self.config.benchmarks[name]
+        settings = FetchBenchmarkCell(
+            kind=entry.kind, format=entry.format, language=language, items=entry.items,
+            subjects=entry.subjects, shots=entry.shots, split=entry.split, seed=entry.seed,
+            identity=self._identity(entry.dataset, language),
+        )
+        sources = self._sources(*benchmark_resources(entry.format))
+        return self._cell("fetch_benchmark", (name, language), settings, sources=sources)
+
+    def generate(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
+        """Answers of a tuned model."""
+        template = self.config.finetune.template
+        settings = GenerateCell(**self.config.generate.model_dump(), template=template)
+        parents = self._chat(point, tuning) | {
+            "benchmark": self.fetch_benchmark(benchmark, language)
+        }
+        sources = self._sources(RESOURCES / "prompts" / f"{template}.jinja")
+        where = (point.id, tuning.id, benchmark, language)
+        return self._cell("generate", where, settings, parents, sources)
+
+    def score(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
+        """Response quality of the answers."""
+        answers = self.generate(point, tuning, benchmark, language)
+        settings = ScoreCell(**self.config.score.model_dump(), language=language)
+        prompt = RESOURCES / "prompts" / "judge" / f"{settings.judge.prompt}.jinja"
+        sources = self._sources(prompt) if settings.judge.kind == "openai" else {}
+        parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
+        return self._cell("score", answers.point, settings, parents, sources)
+
+    def code_switching(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
+        """Answers that leave the language asked for."""
+        answers = self.generate(point, tuning, benchmark, language)
+        settings = CodeSwitchingCell(**self.config.code_switching.model_dump(), language=language)
+        parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
+        return self._cell("code_switching", answers.point, settings, parents)
+
+    def knowledge(
+        self, point: Point, tuning: Tuning | None, benchmark: str, language: str
+    ) -> Cell:
+        """Multiple-choice accuracy."""
+        shots = self.config.benchmarks[benchmark].shots
+        settings = KnowledgeCell(language=language, shots=shots)
+        parents = self._chat(point, tuning) | {
+            "benchmark": self.fetch_benchmark(benchmark, language)
+        }
+        where = (point.id, tuning.id if tuning else "none", benchmark, language)
+        return self._cell("knowledge", where, settings, parents)
+
+    def perplexity(self, point: Point, language: str) -> Cell:
+        """Perplexity and bits per byte on held-out text; models before tuning only."""
+        section = self.config.perplexity
+        text = (
+            self.split_corpus(language) if section.benchmark is None
+            else self.fetch_benchmark(section.benchmark, language)
+        )
+        settings = PerplexityCell(
+            language=language, documents=section.documents, window=section.window,
+            stride=section.stride,
+        )
+        parents = {"checkpoint": self.checkpoint(point), "text": text}
+        return self._cell("perplexity", (point.id, "none", language), settings, parents)
+
+    # -- plumbing -------------------------------------------------------------------------------
+
+    def _chat(self, point: Point, tuning: Tuning | None) -> dict[str, Cell]:
+        """The model, and what was tuned on top of it."""
+        model = {"checkpoint": self.checkpoint(point)}
+        return model if tuning is None else model | {"chat": self.finetune(point, tuning)}
+
+    def _identity(self, dataset: str, language: str) -> DatasetIdentity:
+        return registry.identity(self._registry.row(dataset, language), self._hash)
+
+    def _sources(self, *files: Path) -> dict[str, str]:
+        return {file.relative_to(ROOT).as_posix(): self._hash(file) for file in files}
+
+    def _cell(
+        self, stage: str, point: tuple[str, ...], settings: Model,
+        parents: dict[str, Cell] | None = None, sources: dict[str, str] | None = None,
+    ) -> Cell:
+        path = "/".join((stage, *point))
+        if path not in self._cells:
+            self._cells[path] = Cell(
+                stage, point, settings, parents or {}, sources or {}, self._environment
+            )
+        return self._cells[path]

@@ -1,0 +1,176 @@
+"""The study: every cell a config asks for, from corpora to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from langtransfer.budget import Budget
+from langtransfer.config import Config
+from langtransfer.config.evaluation import (
+    ClaimsCell,
+    FiguresCell,
+    ReportCell,
+    ReportRow,
+    StudyDescription,
+    TablesCell,
+)
+from langtransfer.config.loading import load_config
+from langtransfer.provenance import SourceHashes, write_recipe
+from langtransfer.reporting.paper import reporting_resources
+from langtransfer.resources import ROOT
+from langtransfer.workflow.cells import Cell, ancestry
+from langtransfer.workflow.planning import Planner, Tuning
+from langtransfer.workflow.points import StudyModel, study_models
+
+NAME = "study"  # the {name} wildcard of the report's stages
+
+
+class Study:
+    """All cells of a config. Raises UserError where the config cannot be planned."""
+
+    def __init__(self, config: Config, hasher: SourceHashes) -> None:
+        self.config = config
+        self.hasher = hasher
+        self.planner = Planner(config, hasher)
+
+    @cached_property
+    def report(self) -> Cell:
+        """The cell everything else leads to."""
+        evaluations = list(self._evaluations())
+        rows = tuple(row for row, _ in evaluations)
+        results = {f"results.{cell.path}": cell for _, cell in evaluations}
+        settings = self.config.reporting.model_dump()
+        sources = {
+            path.relative_to(ROOT).as_posix(): self.hasher(path) for path in reporting_resources()
+        }
+        study = self._description()
+        tables_settings = TablesCell(**settings, rows=rows, study=study)
+        tables = Cell("tables", (NAME,), tables_settings, results, sources)
+        figures = Cell("figures", (NAME,), FiguresCell(**settings), {"tables": tables})
+        claims_settings = ClaimsCell(**settings, rows=rows)
+        claims = Cell("claims", (NAME,), claims_settings, {"tables": tables} | results, sources)
+        makers = {"tables": tables, "figures": figures, "claims": claims}
+        commands = {name: f"snakemake --profile profiles/local {c.manifest}" for name, c in makers.items()}
+        report_settings = ReportCell(**settings, study=study, commands=commands)
+        return Cell("report", (NAME,), report_settings, makers, sources)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, parents before children."""
+        return tuple(ancestry(self.report))
+
+    def manifests(self, *stages: str) -> list[str]:
+        """Paths of the manifests of some stages' cells."""
+        return [cell.manifest.as_posix() for cell in self.cells if cell.stage in stages]
+
+    def write_recipes(self) -> None:
+        """Write every recipe that is not there yet."""
+        for cell in self.cells:
+            write_recipe(cell.recipe)
+        self.hasher.save()
+
+    def _evaluations(self) -> Iterator[tuple[ReportRow, Cell]]:
+        """A report row and its cell for every evaluation; rows may share a cell."""
+        for model in study_models(self.config):
+            for name in model.tunings:
+                tuning = self.planner.tuning(name, model.language, model.point.seed)
+                if tuning is None:
+                    yield from self._perplexities(model)
+                for benchmark in self._benchmarks(name):
+                    for language in self._asked_in(benchmark, model.language):
+                        yield from self._benchmark(model, tuning, benchmark, language)
+
+    def _perplexities(self, model: StudyModel) -> Iterator[tuple[ReportRow, Cell]]:
+        for language in (model.language, self.config.source_language):
+            cell = self.planner.perplexity(model.point, language)
+            yield self._row(model, None, cell, language, ""), cell
+
+    def _benchmark(
+        self, model: StudyModel, tuning: Tuning | None, benchmark: str, language: str
+    ) -> Iterator[tuple[ReportRow, Cell]]:
+        if self.config.benchmarks[benchmark].kind == "knowledge":
+            cells = [self.planner.knowledge(model.point, tuning, benchmark, language)]
+        elif tuning is not None:  # an untuned model does not follow instructions
+            arguments = (model.point, tuning, benchmark, language)
+            cells = [self.planner.score(*arguments), self.planner.code_switching(*arguments)]
+        else:
+            cells = []
+        for cell in cells:
+            yield self._row(model, tuning, cell, language, benchmark), cell
+
+    def _benchmarks(self, tuning: str) -> Iterator[str]:
+        for name, entry in sorted(self.config.benchmarks.items()):
+            if entry.kind != "text" and (entry.tunings is None or tuning in entry.tunings):
+                yield name
+
+    def _asked_in(self, benchmark: str, target: str) -> list[str]:
+        """Languages a benchmark is asked in: the target's own and the source, never others."""
+        named = self.config.benchmarks[benchmark].languages
+        languages = {target if part == "target" else part for part in named}
+        return sorted(languages & {target, self.config.source_language})
+
+    def _row(
+        self, model: StudyModel, tuning: Tuning | None, cell: Cell, evaluated: str, benchmark: str
+    ) -> ReportRow:
+        point = model.point
+        return ReportRow(
+            cell=cell.path,
+            stage=cell.stage,  # type: ignore[arg-type]  # one of the evaluation stages
+            label=model.label,
+            model=point.id,
+            language=model.language,
+            evaluated=evaluated,
+            mix=point.mix,
+            vocabulary=point.vocabulary,
+            budget=str(point.budget),
+            budget_tokens=point.budget.amount if point.budget.unit != "samples" else None,
+            seed=point.seed,
+            tuning=tuning.name if tuning else "none",
+            tuning_examples=tuning.examples if tuning else 0,
+            benchmark=benchmark,
+            format=self.config.benchmarks[benchmark].format if benchmark else "",
+            adopted=point.adopt is not None,
+        )
+
+    def _description(self) -> StudyDescription:
+        """What the report says of the study as a whole."""
+        config, judge = self.config, self.config.score.judge
+        entries = [config.fetch_corpus.default, *config.fetch_corpus.per_language.values()]
+        return StudyDescription(
+            languages=tuple(sorted(config.languages)),
+            source_language=config.source_language,
+            base=self._base_in_words(),
+            judge=judge.model if judge.kind == "openai" else judge.kind,
+            training_tokens=self._pretraining_tokens(),
+            atlas=any(entry.dataset == "atlas" for some in entries for entry in some),
+        )
+
+    def _base_in_words(self) -> str:
+        train, adopt = self.config.base.train, self.config.base.adopt
+        if adopt is not None:
+            return adopt.model
+        assert train is not None, "validated: train or adopt"
+        shape = train.shape
+        size = f"{shape.layers} layers of {shape.hidden_size}"
+        return f"a LLaMA of {size}, trained here on {train.budget} of {self.config.source_language}"
+
+    def _pretraining_tokens(self) -> int | None:
+        """Tokens of the base and of all further pretraining; None for budgets in samples."""
+        train = self.config.base.train
+        budgets = [] if train is None else [train.budget]
+        for point in {m.point.id: m.point for m in study_models(self.config)}.values():
+            if point.adopt is None and point.budget.amount:
+                budgets.append(point.budget)
+                smaller = self.planner.chained_from(point)
+                if smaller is not None:
+                    budgets.append(Budget(-smaller.amount, smaller.unit))
+        if any(budget.unit == "samples" for budget in budgets):
+            return None
+        return sum(budget.amount for budget in budgets)
+
+
+def open_study(path: Path) -> Study:
+    """Load a config file and plan it."""
+    return Study(load_config(path), SourceHashes())

@@ -1,0 +1,59 @@
+# Takes: the config file. Makes: recipes, and what every rule shares.
+# Only the main process reads the config; jobs find everything through the key in their own path,
+# so a compute node, a group job or a second terminal never plans again.
+
+import atexit
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
+)
+
+STUDY = None
+if workflow.is_main_process:
+    from langtransfer.workflow import session
+
+    # `configfile:` would merge the paper's config into the one given: mappings add up.
+    STUDY = session.open_study(workflow.overwrite_configfiles, workflow.basedir)
+    os.environ["LANGTRANSFER_RUNTIME"] = STUDY.config.runtime.model_dump_json()
+    atexit.register(session.close, STUDY, workflow)
+
+
+def targets(*stages):
+    """Manifests of all cells of some stages; nothing in a job's own process."""
+    return [] if STUDY is None else STUDY.manifests(*stages)
+
+
+def cell(path):
+    """Inputs of a cell: its recipe, and the manifests of its parents that the recipe names."""
+
+    def inputs(wildcards):
+        recipe = f"recipes/{path}/{{key}}.json".format(**wildcards)
+        folders = json.loads(Path(recipe).read_text(encoding="utf-8"))["parents"].values()
+        manifests = [ancient(f"{folder}/manifest.json") for folder in folders]
+        return {"recipe": ancient(recipe), "parents": manifests}
+
+    return inputs
+
+
+def stage(name):
+    """The command line of a stage; the log holds everything it prints."""
+    return (
+        f"python -m scripts.{name} --recipe {{input.recipe:q}} --threads {{threads}}"
+        ' --runtime "$LANGTRANSFER_RUNTIME" > {log:q} 2>&1'
+    )
+
+
+onstart:
+    session.start_worker(workflow)
+
+
+onerror:
+    session.remember_failure()

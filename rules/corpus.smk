@@ -1,0 +1,45 @@
+# From raw corpora to clean, split documents.
+# Takes: config sections fetch_corpus, clean_corpus, split_corpus; datasets.csv.
+# Makes: clean training and held-out documents of every language.
+
+
+rule fetch_corpus:
+    """Fetch a language's raw documents."""
+    input:
+        unpack(cell("fetch_corpus/{language}")),
+    output:
+        "results/fetch_corpus/{language}/{key}/manifest.json",
+    log:
+        "logs/fetch_corpus/{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("fetch_corpus")
+
+
+rule clean_corpus:
+    """Clean a language's documents; keep what is dropped, by reason."""
+    input:
+        unpack(cell("clean_corpus/{language}")),
+    output:
+        "results/clean_corpus/{language}/{key}/manifest.json",
+    log:
+        "logs/clean_corpus/{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("clean_corpus")
+
+
+rule split_corpus:
+    """Set held-out documents apart."""
+    input:
+        unpack(cell("split_corpus/{language}")),
+    output:
+        "results/split_corpus/{language}/{key}/manifest.json",
+    log:
+        "logs/split_corpus/{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("split_corpus")

@@ -1,0 +1,87 @@
+# Benchmarks and scores.
+# Takes: checkpoints, tuned models; config sections benchmarks, generate, score, code_switching, perplexity.
+# Makes: answers, and scores of each model; answering and scoring are cells apart.
+
+
+rule fetch_benchmark:
+    """Fetch a benchmark in a language."""
+    input:
+        unpack(cell("fetch_benchmark/{benchmark}/{language}")),
+    output:
+        "results/fetch_benchmark/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/fetch_benchmark/{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("fetch_benchmark")
+
+
+rule generate:
+    """Let a tuned model answer a benchmark's questions."""
+    input:
+        unpack(cell("generate/{model}/{tuning}/{benchmark}/{language}")),
+    output:
+        "results/generate/{model}/{tuning}/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/generate/{model}.{tuning}.{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("generate")
+
+
+rule score:
+    """Score answers in five aspects."""
+    input:
+        unpack(cell("score/{model}/{tuning}/{benchmark}/{language}")),
+    output:
+        "results/score/{model}/{tuning}/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/score/{model}.{tuning}.{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("score")
+
+
+rule code_switching:
+    """Find answers that leave the language asked for."""
+    input:
+        unpack(cell("code_switching/{model}/{tuning}/{benchmark}/{language}")),
+    output:
+        "results/code_switching/{model}/{tuning}/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/code_switching/{model}.{tuning}.{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("code_switching")
+
+
+rule knowledge:
+    """Answer multiple-choice questions."""
+    input:
+        unpack(cell("knowledge/{model}/{tuning}/{benchmark}/{language}")),
+    output:
+        "results/knowledge/{model}/{tuning}/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/knowledge/{model}.{tuning}.{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("knowledge")
+
+
+rule perplexity:
+    """Measure perplexity and bits per byte on held-out text."""
+    input:
+        unpack(cell("perplexity/{model}/{tuning}/{language}")),
+    output:
+        "results/perplexity/{model}/{tuning}/{language}/{key}/manifest.json",
+    log:
+        "logs/perplexity/{model}.{tuning}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("perplexity")

@@ -1,0 +1,31 @@
+# Instruction data and instruction tuning.
+# Takes: checkpoints; config sections prepare_instructions, tunings, finetune.
+# Makes: a tuned model for every model and tuning.
+
+
+rule prepare_instructions:
+    """Put a language's instruction pairs in a stable order."""
+    input:
+        unpack(cell("prepare_instructions/{language}")),
+    output:
+        "results/prepare_instructions/{language}/{key}/manifest.json",
+    log:
+        "logs/prepare_instructions/{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("prepare_instructions")
+
+
+rule finetune:
+    """Tune a model on instructions, loss on responses only."""
+    input:
+        unpack(cell("finetune/{model}/{tuning}")),
+    output:
+        "results/finetune/{model}/{tuning}/{key}/manifest.json",
+    log:
+        "logs/finetune/{model}.{tuning}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("finetune")

@@ -1,0 +1,59 @@
+# Vocabularies, embedding rows and token ids.
+# Takes: split corpora; config sections tokenizers, vocabularies, extend_embeddings, pack_tokens.
+# Makes: vocabulary folders, models with new rows, packed tokens.
+
+
+rule train_tokenizer:
+    """Train a SentencePiece model."""
+    input:
+        unpack(cell("train_tokenizer/{targets}/{name}")),
+    output:
+        "results/train_tokenizer/{targets}/{name}/{key}/manifest.json",
+    log:
+        "logs/train_tokenizer/{targets}.{name}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("train_tokenizer")
+
+
+rule extend_vocabulary:
+    """Append new pieces to the base vocabulary."""
+    input:
+        unpack(cell("extend_vocabulary/{targets}/{vocabulary}")),
+    output:
+        "results/extend_vocabulary/{targets}/{vocabulary}/{key}/manifest.json",
+    log:
+        "logs/extend_vocabulary/{targets}.{vocabulary}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("extend_vocabulary")
+
+
+rule extend_embeddings:
+    """Give the base model rows for the new pieces."""
+    input:
+        unpack(cell("extend_embeddings/{targets}/{vocabulary}")),
+    output:
+        "results/extend_embeddings/{targets}/{vocabulary}/{key}/manifest.json",
+    log:
+        "logs/extend_embeddings/{targets}.{vocabulary}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("extend_embeddings")
+
+
+rule pack_tokens:
+    """Turn training documents into token ids."""
+    input:
+        unpack(cell("pack_tokens/{language}/{vocabulary_id}")),
+    output:
+        "results/pack_tokens/{language}/{vocabulary_id}/{key}/manifest.json",
+    log:
+        "logs/pack_tokens/{language}.{vocabulary_id}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("pack_tokens")

@@ -11,7 +11,9 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 Unit = Literal["samples", "tokens"]
-PATTERN = re.compile(r"(?P<number>[1-9]\d*|\d+\.\d*[1-9])(?P<scale>[kMB]?)-(?P<unit>samples|tokens)")
+PATTERN = re.compile(
+    r"(?P<number>[1-9]\d*|\d+\.\d*[1-9])(?P<scale>[kMB]?)-(?P<unit>samples|tokens)"
+)
 SCALES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -63,9 +65,7 @@ class Budget:
         return hash((self.amount, self.unit))
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             lambda value: value if isinstance(value, cls) else cls.parse(value),
             serialization=core_schema.plain_serializer_function_ser_schema(str),

@@ -57,7 +57,9 @@ def is_no_space(error: BaseException) -> bool:
 def no_space(error: BaseException) -> UserError:
     """The one line for a full disk."""
     where = getattr(error, "filename", None) or os.getcwd()
-    return UserError("disk", where, "no space left on device: free some and run again, nothing is lost")
+    return UserError(
+        "disk", where, "no space left on device: free some and run again, nothing is lost"
+    )
 
 
 def _say(line: str, code: int) -> int:
@@ -67,7 +69,8 @@ def _say(line: str, code: int) -> int:
 
 def _parse(stage: str, doc: str | None, argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog=f"python -m scripts.{stage}", description=doc,
+        prog=f"python -m scripts.{stage}",
+        description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--recipe", type=Path, required=True, help="recipes/<cell>/<key>.json")

@@ -76,7 +76,9 @@ def check_parent(folder: Path) -> dict[str, str]:
         found = None if stamp is None else stamp["key"]
         raise UserError("data", str(folder), f"data carry key {found}: fetch or redo the cell")
     if bad := differing_files(folder / "data", outputs, contents=False):
-        raise UserError("data", str(folder / "data" / bad[0]), "not as in the manifest: redo the cell")
+        raise UserError(
+            "data", str(folder / "data" / bad[0]), "not as in the manifest: redo the cell"
+        )
     return {"folder": folder.as_posix(), "digest": outputs.digest}
 
 
@@ -89,7 +91,11 @@ def _is_complete(data: Path, key: str) -> bool:
 
 
 def _compute(
-    run: Stage, recipe: Mapping[str, Any], key: str, folder: Path, work: Path,
+    run: Stage,
+    recipe: Mapping[str, Any],
+    key: str,
+    folder: Path,
+    work: Path,
     runtime: RuntimeConfig,
 ) -> None:
     out = work / "out"
@@ -97,8 +103,14 @@ def _compute(
     out.mkdir(parents=True)
     parents = {role: Path(parent) / "data" for role, parent in recipe["parents"].items()}
     job = Job(
-        stage=recipe["stage"], cell=recipe["cell"], key=key, settings=recipe["config"],
-        parents=parents, out=out, work=work, runtime=runtime,
+        stage=recipe["stage"],
+        cell=recipe["cell"],
+        key=key,
+        settings=recipe["config"],
+        parents=parents,
+        out=out,
+        work=work,
+        runtime=runtime,
     )
     started = time.monotonic()
     volatile = run(job)
@@ -123,16 +135,24 @@ def _finish(
 ) -> None:
     stamp = read_stamp(folder / "data")
     assert stamp is not None, "the data were just checked"
-    write_manifest(folder / "manifest.json", {
-        "key": key, "recipe": recipe, "parents": parents,
-        "outputs": stamp["outputs"], "volatile": stamp["volatile"],
-    })
+    write_manifest(
+        folder / "manifest.json",
+        {
+            "key": key,
+            "recipe": recipe,
+            "parents": parents,
+            "outputs": stamp["outputs"],
+            "volatile": stamp["volatile"],
+        },
+    )
 
 
 def _machine() -> dict[str, Any]:
     return {
-        "host": socket.gethostname(), "cpu": platform.processor() or platform.machine(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "0")), "python": platform.python_version(),
+        "host": socket.gethostname(),
+        "cpu": platform.processor() or platform.machine(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", "0")),
+        "python": platform.python_version(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
@@ -149,7 +169,9 @@ def _only_writer(work: Path) -> Iterator[None]:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
             handle.seek(0)
-            raise UserError("cell", str(work), f"is being written by {handle.read()}: wait") from None
+            raise UserError(
+                "cell", str(work), f"is being written by {handle.read()}: wait"
+            ) from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()

@@ -45,8 +45,11 @@ class Job:
     def group(self, role: str) -> dict[str, Path]:
         """Data folders of the parents `role.<name>`, by name, sorted."""
         prefix = f"{role}."
-        return {r.removeprefix(prefix): self.parents[r] for r in sorted(self.parents)
-                if r.startswith(prefix)}
+        return {
+            r.removeprefix(prefix): self.parents[r]
+            for r in sorted(self.parents)
+            if r.startswith(prefix)
+        }
 
     def progress(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Tell a watcher how far this cell is; cheap, at most a few writes a second."""
@@ -54,8 +57,15 @@ class Job:
         if done < total and now - _last_report.get(self.key, -1.0) < 0.5:
             return
         _last_report[self.key] = now
-        state = {"cell": self.cell, "done": done, "total": total, "unit": unit, "note": note,
-                 "pid": os.getpid(), "time": time.time()}
+        state = {
+            "cell": self.cell,
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "note": note,
+            "pid": os.getpid(),
+            "time": time.time(),
+        }
         write_atomically(self.work / "progress.json", json.dumps(state))
 
 

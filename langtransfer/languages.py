@@ -28,8 +28,12 @@ def known_languages() -> dict[str, LanguageInfo]:
         rows = list(csv.DictReader(handle))
     return {
         row["code"]: LanguageInfo(
-            row["code"], row["name"], row["english_name"], tuple(row["scripts"].split()),
-            row["family"], row["direction"],
+            row["code"],
+            row["name"],
+            row["english_name"],
+            tuple(row["scripts"].split()),
+            row["family"],
+            row["direction"],
         )
         for row in rows
     }

@@ -80,7 +80,9 @@ def write_recipe(recipe: Mapping[str, Any]) -> Path:
     """Write an immutable recipe; a recipe that is there stays as it is."""
     path = recipe_path(recipe["cell"], key_of(recipe))
     if not path.exists():
-        write_atomically(path, json.dumps(recipe, sort_keys=True, ensure_ascii=False, indent=1) + "\n")
+        write_atomically(
+            path, json.dumps(recipe, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+        )
     return path
 
 
@@ -89,11 +91,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         recipe: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("recipe", str(path), "no such recipe; plan it with: snakemake -n all") from None
+        raise UserError(
+            "recipe", str(path), "no such recipe; plan it with: snakemake -n all"
+        ) from None
     except ValueError as error:
         raise UserError("recipe", str(path), f"not JSON ({error}); restore it from git") from None
     if path.stem != key_of(recipe):
-        raise UserError("recipe", str(path), "changed by hand: its hash is not its name; restore it")
+        raise UserError(
+            "recipe", str(path), "changed by hand: its hash is not its name; restore it"
+        )
     return recipe
 
 

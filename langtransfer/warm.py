@@ -25,19 +25,56 @@ from pathlib import Path
 
 SOCKET_VARIABLE = "LANGTRANSFER_WORKER"
 # Stages whose imports are heavy; the others are quicker in a process of their own.
-STAGES = frozenset({
-    "train_base", "adopt_model", "extend_embeddings", "pretrain", "finetune", "generate",
-    "knowledge", "perplexity", "train_tokenizer", "extend_vocabulary", "pack_tokens",
-    "code_switching", "score", "fetch_corpus", "clean_corpus", "split_corpus",
-    "prepare_instructions", "fetch_benchmark", "tables", "figures", "claims", "report",
-})
-PRELOADED = (
-    "torch", "transformers", "transformers.models.llama.modeling_llama", "transformers.trainer",
-    "peft", "trl", "trl.trainer.sft_trainer", "lm_eval", "lm_eval.models.huggingface",
-    "sentencepiece", "tokenizers", "scipy.stats", "pandas",
+STAGES = frozenset(
+    {
+        "train_base",
+        "adopt_model",
+        "extend_embeddings",
+        "pretrain",
+        "finetune",
+        "generate",
+        "knowledge",
+        "perplexity",
+        "train_tokenizer",
+        "extend_vocabulary",
+        "pack_tokens",
+        "code_switching",
+        "score",
+        "fetch_corpus",
+        "clean_corpus",
+        "split_corpus",
+        "prepare_instructions",
+        "fetch_benchmark",
+        "tables",
+        "figures",
+        "claims",
+        "report",
+    }
 )
-PASSED = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN",
-          "HF_ENDPOINT", "TMPDIR")
+PRELOADED = (
+    "torch",
+    "transformers",
+    "transformers.models.llama.modeling_llama",
+    "transformers.trainer",
+    "peft",
+    "trl",
+    "trl.trainer.sft_trainer",
+    "lm_eval",
+    "lm_eval.models.huggingface",
+    "sentencepiece",
+    "tokenizers",
+    "scipy.stats",
+    "pandas",
+)
+PASSED = (
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "TMPDIR",
+)
 
 
 def delegate(stage: str, argv: Sequence[str]) -> int | None:
@@ -51,7 +88,12 @@ def delegate(stage: str, argv: Sequence[str]) -> int | None:
         except (ConnectionRefusedError, FileNotFoundError):
             return None
         environment = {name: os.environ[name] for name in PASSED if name in os.environ}
-        request = {"stage": stage, "argv": list(argv), "cwd": os.getcwd(), "environment": environment}
+        request = {
+            "stage": stage,
+            "argv": list(argv),
+            "cwd": os.getcwd(),
+            "environment": environment,
+        }
         message = (json.dumps(request) + "\n").encode()
         socket.send_fds(connection, [message], [sys.stdout.fileno(), sys.stderr.fileno()])
         answer = connection.makefile().readline().strip()

@@ -36,7 +36,9 @@ def cell(path):
 
     def inputs(wildcards):
         recipe = f"recipes/{path}/{{key}}.json".format(**wildcards)
-        folders = json.loads(Path(recipe).read_text(encoding="utf-8"))["parents"].values()
+        folders = json.loads(Path(recipe).read_text(encoding="utf-8"))[
+            "parents"
+        ].values()
         manifests = [ancient(f"{folder}/manifest.json") for folder in folders]
         return {"recipe": ancient(recipe), "parents": manifests}
 

@@ -50,7 +50,8 @@ def plan(study: Study, arguments: argparse.Namespace) -> int:
 def diff(study: Study, arguments: argparse.Namespace) -> int:
     """Two revisions, or config files, side by side."""
     sides = [
-        comparing.side_of(open_study(Path(side))) if Path(side).is_file()
+        comparing.side_of(open_study(Path(side)))
+        if Path(side).is_file()
         else comparing.side_of_revision(side, arguments.config)
         for side in (arguments.a, arguments.b)
     ]
@@ -86,7 +87,9 @@ def gc(study: Study, arguments: argparse.Namespace) -> int:
 
 def _tagged() -> set[str]:
     """Result folders that a git tag holds a manifest of."""
-    tags = subprocess.run(["git", "tag"], capture_output=True, text=True, check=False).stdout.split()
+    tags = subprocess.run(
+        ["git", "tag"], capture_output=True, text=True, check=False
+    ).stdout.split()
     kept: set[str] = set()
     for tag in tags:
         command = ["git", "ls-tree", "-r", "--name-only", tag, "results/"]
@@ -111,15 +114,22 @@ def accept(study: Study, arguments: argparse.Namespace) -> int:
 
 
 VERBS = {
-    where: ("cell",), why: ("cell",), plan: (), diff: ("a", "b"), redo: ("cell",), gc: (),
-    verify: (), accept: ("cell", "key", "reason"),
+    where: ("cell",),
+    why: ("cell",),
+    plan: (),
+    diff: ("a", "b"),
+    redo: ("cell",),
+    gc: (),
+    verify: (),
+    accept: ("cell", "key", "reason"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.cells", description=__doc__,
+        prog="python -m scripts.cells",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))

@@ -20,8 +20,9 @@ COMMANDS = (
 def main() -> int:
     """Run every check, even after one has failed; returns the worst exit code."""
     folder = Path(sys.executable).parent
-    return max(subprocess.run([folder / name, *rest], check=False).returncode
-               for name, *rest in COMMANDS)
+    return max(
+        subprocess.run([folder / name, *rest], check=False).returncode for name, *rest in COMMANDS
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ PATH = ROOT / "tests" / "workflow" / "stage_digests.json"
 
 def digests() -> dict[str, dict[str, object]]:
     """Stage -> its version and the digest of its code."""
-    return {stage: {"version": version, "code": stage_digest(stage)}
-            for stage, (version, _) in sorted(STAGES.items())}
+    return {
+        stage: {"version": version, "code": stage_digest(stage)}
+        for stage, (version, _) in sorted(STAGES.items())
+    }
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def _documents(job: Job, config: FetchCorpusCell, totals: Counter[str]) -> Itera
         for document in entry_documents(entry, config.seed, registry, job.work):
             text = document["text"]
             totals.update(documents=1, characters=len(text), bytes=len(text.encode()))
-            job.progress(totals["documents"], max(expected, totals["documents"]), "documents")
+            # Without a number asked for, how many there are is not known before the end.
+            job.progress(totals["documents"], max(expected, totals["documents"] + 1), "documents")
             yield document
 
 

@@ -16,7 +16,9 @@ PATH = RESOURCES / "schema" / "config.schema.json"
 
 def schema() -> str:
     """The schema's text."""
-    return json.dumps(Config.model_json_schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(Config.model_json_schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def config_of(profile: Path) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns Snakemake's exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.watch", description=__doc__,
+        prog="python -m scripts.watch",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--profile", type=Path, required=True)
@@ -88,7 +89,12 @@ def _view(watcher: Watcher, console: Console) -> Any:
     if not console.is_terminal:
         yield _lines(watcher, console)
         return
-    columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    columns = (
+        TextColumn("cells"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
     bar = Progress(*columns, console=console)
     task = bar.add_task("cells", total=watcher.to_run, left="")
     with Live(bar, console=console, refresh_per_second=4) as live:
@@ -111,8 +117,12 @@ def _lines(watcher: Watcher, console: Console) -> Callable[[list[Running]], None
         last.update(time=now, finished=watcher.finished)
         left = clock(watcher.seconds_left(running))
         doing = "; ".join(str(line) for line in running[:2])
-        console.print(f"[{watcher.finished}/{watcher.to_run}] {left} left  {doing}", markup=False,
-                      highlight=False, soft_wrap=True)
+        console.print(
+            f"[{watcher.finished}/{watcher.to_run}] {left} left  {doing}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
     return show
 

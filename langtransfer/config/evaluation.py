@@ -160,7 +160,7 @@ class CodeSwitchingConfig(Model):
 
     min_run_letters: int = Field(default=2, gt=0)
     """Shortest run of foreign letters that counts as a word, in letters."""
-    min_line_letters: int = Field(default=20, gt=0)
+    min_line_letters: int = Field(default=12, gt=0)
     """Shortest line or sentence whose language is identified, in letters."""
     min_confidence: float = Field(default=0.8, gt=0, lt=1)
     """py3langid probability from which a line counts as another language."""
@@ -205,6 +205,8 @@ class ReportRow(Model):
     evaluated: Language
     """Language the evaluation is in: the target, or the source language."""
     mix: str
+    mix_languages: tuple[Language, ...] = ()
+    """Languages of the training stream; empty where not known (adopted checkpoints)."""
     vocabulary: str
     budget: str
     budget_tokens: int | None
@@ -253,5 +255,5 @@ class ReportCell(ReportingConfig):
     """Slice of the one `report` cell."""
 
     study: StudyDescription
-    commands: dict[str, str] = {}
-    """Table -> command that makes it, shown under the table."""
+    commands: dict[str, str]
+    """Stage (tables, figures, claims) -> command that makes it, shown under what it made."""

@@ -60,7 +60,9 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> UserError:
     field = ".".join(str(part) for part in mistake["loc"]) or "config"
     if mistake["type"] == "extra_forbidden":
         known = _fields_at(model, mistake["loc"][:-1])
-        return UserError(field, mistake["input"], f"unknown key; {nearest(str(mistake['loc'][-1]), known)}")
+        return UserError(
+            field, mistake["input"], f"unknown key; {nearest(str(mistake['loc'][-1]), known)}"
+        )
     if mistake["type"] == "missing":
         return UserError(field, None, "is required; add it")
     remedy = mistake["msg"].removeprefix("Value error, ")
@@ -74,10 +76,16 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     current: Any = model
     for part in location:
         if isinstance(current, type) and issubclass(current, BaseModel):
-            current = current.model_fields[str(part)].annotation if part in current.model_fields else None
+            current = (
+                current.model_fields[str(part)].annotation if part in current.model_fields else None
+            )
         else:  # an item of a mapping or a list: its model is among the type's arguments
             current = _model_within(current)
-    found = current if isinstance(current, type) and issubclass(current, BaseModel) else _model_within(current)
+    found = (
+        current
+        if isinstance(current, type) and issubclass(current, BaseModel)
+        else _model_within(current)
+    )
     return list(found.model_fields) if found is not None else []
 
 

@@ -91,7 +91,9 @@ def _check_models(config: Config) -> None:
 
 def _check_model(entry: ModelEntry, field: str, config: Config) -> None:
     _known(f"{field}.mix", entry.mix, config.mixes, "mix")
-    _known(f"{field}.vocabulary", entry.vocabulary, {"original", *config.vocabularies}, "vocabulary")
+    _known(
+        f"{field}.vocabulary", entry.vocabulary, {"original", *config.vocabularies}, "vocabulary"
+    )
     for tuning in entry.tunings or ():
         _known(f"{field}.tunings", tuning, {"none", *config.tunings}, "tuning")
     for language in entry.languages or ():

@@ -65,7 +65,13 @@ class LoraConfig(Model):
     alpha: int = Field(gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target_modules: tuple[str, ...] = (
-        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
     )
     modules_to_save: tuple[str, ...] = ()
     """Modules trained and saved whole, such as embed_tokens and lm_head."""

@@ -15,7 +15,7 @@ class TrainTokenizerConfig(Model):
     type: Literal["bpe", "unigram"] = "bpe"
     size: int = Field(gt=256)
     """Pieces, control and byte pieces included."""
-    character_coverage: float = Field(default=0.9995, gt=0, le=1)
+    character_coverage: float = Field(default=0.9995, ge=0.98, le=1)  # SentencePiece's own bounds
     byte_fallback: bool = True
     max_documents: int = Field(default=1_000_000, gt=0)
     """Documents per language given to the trainer."""

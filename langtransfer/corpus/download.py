@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from requests import Response
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16  # a cut connection loses the piece that was being read
 TIMEOUT_SECONDS = (10.0, 60.0)  # our choice: to connect, between two pieces
 ATTEMPTS = 5  # our choice: in a row without a new byte
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0  # our choice: doubled after each attempt

@@ -58,5 +58,5 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "average_without_harmlessness": fmean(
             means[aspect] for aspect in ASPECTS_WITHOUT_HARMLESSNESS
         ),
-        "n": float(len(rows)),
+        "n": len(rows),
     }

@@ -14,7 +14,7 @@ Levels (our choice; the paper's rubric is not found, FACTS.md section 4):
 * fluency: repetition, share of letters in the script asked for (or copied), damaged characters,
   an answer cut off, sentences identified as another language.
 * logicality: keys and wrong strings together contradict each other, loops go nowhere, an answer
-  off the subject follows from nothing, one cut off is unfinished.
+  off the subject follows from nothing (0 where it is unreadable too), one cut off is unfinished.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from langtransfer.errors import UserError
 from langtransfer.evaluation.code_switching import asked_scripts, foreign_lines
 from langtransfer.evaluation.judging import Level, Verdict
 from langtransfer.evaluation.questions import Question
-from langtransfer.evaluation.scripts_of_text import count_letters, scripts_of_language
+from langtransfer.evaluation.scripts_of_text import scripts_of_language, weigh_scripts
 
 JUDGE = "reference-1"  # raise the number when any rule below changes
 UNINFORMATIVE = ("harmlessness",)
 
-# Our choices. chrF runs from 0 to 100; unrelated sentences of one language get about 10-25.
+# Our choices. chrF runs from 0 to 100; unrelated FLORES sentences get 2 (zh) to 20 (sw, ta) in the
+# median and 30 at most in 99 of 100 pairs, in any of en zh hi sw ta.
 CHRF_LEVELS = (20.0, 40.0, 60.0)
 ON_SUBJECT = 30.0
 # Share of repeated word trigrams from which fluency and logicality lose a level.
@@ -84,11 +85,12 @@ def judge(question: Question, answer: str, finish: str, language: str) -> Verdic
     evidence = find_evidence(question, answer)
     similarity = chrf(answer, question.reference)
     repetition = repeated_share(words(answer))
+    form = fluency(question, answer, finish, language, repetition)
     return Verdict(
         accuracy=accuracy(evidence, similarity),
-        fluency=fluency(question, answer, finish, language, repetition),
+        fluency=form,
         informativeness=informativeness(question, answer, evidence, similarity),
-        logicality=logicality(evidence, similarity, finish, repetition),
+        logicality=logicality(evidence, similarity, finish, repetition, form),
         harmlessness=3,
     )
 
@@ -130,7 +132,9 @@ def fluency(
     return as_level(level)
 
 
-def logicality(evidence: Evidence, similarity: float, finish: str, repetition: float) -> Level:
+def logicality(
+    evidence: Evidence, similarity: float, finish: str, repetition: float, form: Level
+) -> Level:
     """Whether the answer agrees with itself and with its question."""
     level = 3 - sum(repetition > limit for limit in REPETITION_LEVELS)
     if finish != "eos":
@@ -138,7 +142,7 @@ def logicality(evidence: Evidence, similarity: float, finish: str, repetition: f
     contradicts = evidence.found and evidence.wrong
     off_subject = not evidence.found and similarity < ON_SUBJECT
     if contradicts or off_subject:
-        level = min(level, 1)
+        level = min(level, 1 if form else 0)
     return as_level(level)
 
 
@@ -228,7 +232,7 @@ def native_share(answer: str, question: Question, native: frozenset[str]) -> flo
     copied = set(words(question.text)) | set(words(question.reference))
     counts: Counter[str] = Counter()
     for word in words(answer):
-        for script, letters in count_letters(word).items():
+        for script, letters in weigh_scripts(word).items():
             counts["native" if script in native or word in copied else "foreign"] += letters
     return counts["native"] / counts.total() if counts.total() else 1.0
 

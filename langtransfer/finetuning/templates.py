@@ -6,6 +6,7 @@ is exactly the one it meets when it generates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -35,18 +36,26 @@ def render_prompt(template: str, instruction: str, input: str = "") -> str:
 
 def prompt_ids(tokenizer: Any, template: str, instruction: str, input: str = "") -> list[int]:
     """The prompt as ids, begun with bos where the vocabulary has one."""
-    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return bos + text_ids(tokenizer, render_prompt(template, instruction, input))
+    return prompts_ids(tokenizer, [render_prompt(template, instruction, input)])[0]
 
 
-def response_ids(tokenizer: Any, response: str) -> list[int]:
-    """The response as ids, ended with eos; UserError when the vocabulary has no eos."""
+def prompts_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Rendered prompts as ids, each begun with bos where the vocabulary has one."""
+    bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    return [bos + ids for ids in texts_ids(tokenizer, prompts)]
+
+
+def responses_ids(tokenizer: Any, responses: Sequence[str]) -> list[list[int]]:
+    """Responses as ids, each ended with eos; UserError when the vocabulary has no eos."""
     if tokenizer.eos_token_id is None:
         raise UserError("vocabulary", "eos", "has no end-of-sequence token: tuning needs one")
-    return [*text_ids(tokenizer, response), int(tokenizer.eos_token_id)]
+    return [[*ids, int(tokenizer.eos_token_id)] for ids in texts_ids(tokenizer, responses)]
 
 
-def text_ids(tokenizer: Any, text: str) -> list[int]:
-    """Ids of plain text: a literal `</s>` in it is text, not the control token."""
-    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-    return [int(number) for number in encoded["input_ids"]]
+def texts_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of plain texts: a literal `</s>` in one is text, not the control token."""
+    if not texts:
+        return []
+    encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from langtransfer.config.evaluation import ReportingConfig
-from langtransfer.reporting.answers import PLAIN_MIX, QUESTIONS, Evidence, Question, better
+from langtransfer.reporting.answers import (
+    PLAIN_MIX,
+    QUESTIONS,
+    Evidence,
+    Question,
+    better,
+    evidence_row,
+    language_evidence,
+)
 from langtransfer.reporting.contrasts import estimate
 from langtransfer.reporting.csvfile import Record
+from langtransfer.reporting.figure_data import language_name
 from langtransfer.reporting.results import Observations, amount, is_base, model_name, on_target
 
 ANSWER_COLUMNS = ("language", "question", "choice", "shown", "answer")
@@ -28,11 +38,16 @@ class Answer:
     text: str
 
 
-def answers(found: Sequence[Evidence], settings: ReportingConfig) -> list[Answer]:
-    """One answer a question, in the order of QUESTIONS."""
-    rules = {
-        "vocabulary": _vocabulary, "mix": _mix, "pretraining": _pretraining, "tuning": _tuning,
-    }  # fmt: skip
+def answers(
+    found: Sequence[Evidence], settings: ReportingConfig, source: str = "the source language"
+) -> list[Answer]:
+    """One answer a question, in the order of QUESTIONS; source names the language kept or lost."""
+    rules: dict[str, Callable[[Sequence[Evidence], ReportingConfig], Answer]] = {
+        "vocabulary": _vocabulary,
+        "mix": partial(_mix, source=source),
+        "pretraining": _pretraining,
+        "tuning": _tuning,
+    }
     return [
         rules[question]([e for e in found if e.question == question], settings)
         for question in QUESTIONS
@@ -61,24 +76,24 @@ def _quality_open(evidence: Evidence) -> str:
     return "" if evidence.metric == "AVG" else "; answer quality shows no difference"
 
 
-def _mix(found: Sequence[Evidence], settings: ReportingConfig) -> Answer:
-    kept = [
-        e for e in found if e.evaluated == "source" and better(e, settings) == "option"
-    ]
+def _mix(found: Sequence[Evidence], settings: ReportingConfig, source: str) -> Answer:
+    kept = [e for e in found if e.evaluated == "source" and better(e, settings) == "option"]
     if not found:
         return Answer("mix", PLAIN_MIX, False, "Not studied for this language: no mixed run.")
     if not kept:
-        text = "Mixing is not shown to keep more of the source language: train on the target."
+        text = f"Mixing is not shown to keep more of {source}: train on the target alone."
         return Answer("mix", PLAIN_MIX, False, text)
     best = max(kept, key=lambda e: e.gain)
     target = [e for e in found if e.option == best.option and e.evaluated == "target"]
     losses = [e for e in target if better(e, settings) == "against"]
     gains = [e for e in target if better(e, settings) == "option"]
-    return Answer("mix", best.option, True, _mix_text(best, losses, gains))
+    return Answer("mix", best.option, True, _mix_text(best, losses, gains, source))
 
 
-def _mix_text(best: Evidence, losses: Sequence[Evidence], gains: Sequence[Evidence]) -> str:
-    head = f"Mix ({best.option}): it keeps the source language"
+def _mix_text(
+    best: Evidence, losses: Sequence[Evidence], gains: Sequence[Evidence], source: str
+) -> str:
+    head = f"Mix ({best.option}): it keeps {source}"
     if gains and not losses:
         return f"{head}, and helps the target too."
     if not losses:
@@ -160,9 +175,7 @@ def _agreement(found: Observations, choice: dict[Question, str]) -> tuple[bool, 
     )
 
 
-def _recipe_row(
-    best: Observations, base: Observations | None, settings: ReportingConfig
-) -> Record:
+def _recipe_row(best: Observations, base: Observations | None, settings: ReportingConfig) -> Record:
     value = estimate(best, "AVG", settings)
     row = best.row
     names = RECIPE_COLUMNS[:8]
@@ -171,3 +184,37 @@ def _recipe_row(
         "base_AVG": float(base.values["AVG"].mean()) if base else None,
         "base_tuning": base.row.tuning if base else None,
     }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Rows of evidence.csv, answers.csv and recipes.csv, language by language."""
+
+    evidence: list[Record]
+    answers: list[Record]
+    recipes: list[Record]
+
+
+def _source_name(results: Sequence[Observations]) -> str:
+    """The language the models come from, as far as the study looks at it."""
+    found = {o.row.evaluated for o in results if not on_target(o.row)}
+    return " and ".join(language_name(code) for code in sorted(found)) or "the source language"
+
+
+def advise(results: Sequence[Observations], settings: ReportingConfig) -> Advice:
+    """Evidence, answers and recipe of every target language of the study."""
+    advised = Advice([], [], [])
+    for language in sorted({found.row.language for found in results}):
+        found = language_evidence(results, language, settings)
+        given = answers(found, settings, _source_name(results))
+        advised.evidence.extend(evidence_row(language, e, settings) for e in found)
+        advised.answers.extend(
+            {
+                "language": language, "question": answer.question, "choice": answer.choice,
+                "shown": answer.shown, "answer": answer.text,
+            }
+            for answer in given
+        )  # fmt: skip
+        row = recipe(language, given, results, settings)
+        advised.recipes.extend([row] if row else [])
+    return advised

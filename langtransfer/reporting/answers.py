@@ -16,11 +16,20 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from langtransfer.config.evaluation import ReportingConfig
+from langtransfer.config.evaluation import ReportingConfig, ReportRow
 from langtransfer.reporting.contrasts import METRICS, Stratum, compare
-from langtransfer.reporting.csvfile import Record
-from langtransfer.reporting.results import Observations, amount
-from langtransfer.reporting.selection import Key, Matching, Side, evaluated_on, select, strata
+from langtransfer.reporting.csvfile import Record, written
+from langtransfer.reporting.results import Observations, amount, on_target
+from langtransfer.reporting.selection import (
+    Key,
+    Matching,
+    Side,
+    TuningLevel,
+    Where,
+    evaluated_on,
+    select,
+    strata,
+)
 from langtransfer.statistics.corrections import holm
 from langtransfer.statistics.paired import PairedDifference
 from langtransfer.statistics.power import items_needed, minimum_detectable_effect
@@ -28,6 +37,15 @@ from langtransfer.statistics.power import items_needed, minimum_detectable_effec
 QUESTIONS = ("vocabulary", "mix", "pretraining", "tuning")
 Question = Literal["vocabulary", "mix", "pretraining", "tuning"]
 PLAIN_MIX = "target-only"
+MIX_METRICS: tuple[tuple[str, TuningLevel, Where], ...] = (
+    ("bits_per_byte", "none", "source"),
+    ("bits_per_byte", "none", "target"),
+    ("AVG", "largest", "target"),
+)
+TARGET_METRICS: tuple[tuple[str, TuningLevel], ...] = (
+    ("AVG", "largest"),
+    ("bits_per_byte", "none"),
+)
 
 EVIDENCE_COLUMNS = (
     "language", "question", "option", "against", "metric", "evaluated", "estimate", "low",
@@ -43,7 +61,7 @@ class Evidence:
     option: str
     against: str
     metric: str
-    evaluated: Literal["target", "source"]
+    evaluated: Where
     result: PairedDifference
     option_amount: int = 0
     p_holm: float = 1.0
@@ -67,14 +85,12 @@ def language_evidence(
     return [replace(e, p_holm=p) for e, p in zip(found, adjusted, strict=True)]
 
 
-def _vocabulary(
-    own: Sequence[Observations], settings: ReportingConfig
-) -> Iterator[Evidence]:
+def _vocabulary(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[Evidence]:
     """Each extension against the original, at the largest budget both have."""
     names = sorted({o.row.vocabulary for o in own if not o.row.adopted} - {"original"})
     for name in names:
         pool = [o for o in own if o.row.vocabulary in (name, "original")]
-        for metric, tuning in (("AVG", "largest"), ("bits_per_byte", "none")):
+        for metric, tuning in TARGET_METRICS:
             found = _pairs(
                 pool, metric,
                 Side(vocabulary="extended", mixes=(PLAIN_MIX,), budget="positive", tuning=tuning),
@@ -85,12 +101,10 @@ def _vocabulary(
 
 
 def _mix(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[Evidence]:
-    """Each other mix against the target alone: what it keeps of the source, what it costs."""
-    for name in sorted({o.row.mix for o in own if amount(o.row)} - {PLAIN_MIX, ""}):
-        for metric, tuning, where in (
-            ("bits_per_byte", "none", "source"), ("bits_per_byte", "none", "target"),
-            ("AVG", "largest", "target"),
-        ):  # fmt: skip
+    """Each mix that holds the source against the target alone: what it keeps, what it costs."""
+    sources = {o.row.evaluated for o in own if not on_target(o.row)}
+    for name in sorted({o.row.mix for o in own if _holds(o.row, sources)}):
+        for metric, tuning, where in MIX_METRICS:
             found = _pairs(
                 own, metric,
                 Side(mixes=(name,), budget="positive", tuning=tuning),
@@ -100,20 +114,25 @@ def _mix(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[Evi
             yield from _evidence("mix", name, PLAIN_MIX, metric, found, settings, where)
 
 
+def _holds(row: ReportRow, sources: set[str]) -> bool:
+    """Whether a further pretrained model's mix holds a source language, as far as is known."""
+    if row.adopted or amount(row) == 0 or row.mix == PLAIN_MIX:
+        return False
+    return not row.mix_languages or bool(sources & set(row.mix_languages))
+
+
 def _pairs(
     pool: Sequence[Observations], metric: str, a: Side, b: Side, match: tuple[Key, ...],
-    where: Literal["target", "source"] = "target",
+    where: Where = "target",
 ) -> list[Stratum]:  # fmt: skip
     rows = evaluated_on(pool, METRICS[metric].stage, where)
     matching = Matching(match=match, keep_budget="largest")
     return strata(select(rows, a), select(rows, b), matching)
 
 
-def _pretraining(
-    own: Sequence[Observations], settings: ReportingConfig
-) -> Iterator[Evidence]:
+def _pretraining(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[Evidence]:
     """Each budget against the next smaller one, within a vocabulary, on the target alone."""
-    for metric, tuning in (("AVG", "largest"), ("bits_per_byte", "none")):
+    for metric, tuning in TARGET_METRICS:
         rows = evaluated_on(own, METRICS[metric].stage, "target")
         chosen = select(rows, Side(mixes=(PLAIN_MIX,), tuning=tuning))
         for low, high in pairwise(sorted({amount(o.row) for o in chosen})):
@@ -140,7 +159,7 @@ def _tuning(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[
 
 def _evidence(
     question: Question, option: str, against: str, metric: str, found: Sequence[Stratum],
-    settings: ReportingConfig, where: Literal["target", "source"] = "target",
+    settings: ReportingConfig, where: Where = "target",
 ) -> Iterator[Evidence]:  # fmt: skip
     if not found:
         return
@@ -165,8 +184,8 @@ def evidence_row(language: str, evidence: Evidence, settings: ReportingConfig) -
     return {
         "language": language, "question": evidence.question, "option": evidence.option,
         "against": evidence.against, "metric": evidence.metric, "evaluated": evidence.evaluated,
-        "estimate": result.value, "low": result.low, "high": result.high, "p": result.p,
-        "p_holm": evidence.p_holm, "better": shown, "n": result.n,
+        "estimate": result.value, "low": result.low, "high": result.high, "p": written(result.p),
+        "p_holm": written(evidence.p_holm), "better": shown, "n": result.n,
         "mde": minimum_detectable_effect(result.standard_error, result.n, confidence),
         "items_needed": needed if shown == "neither" else None,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from langtransfer.config.base import Model
 from langtransfer.errors import UserError
 from langtransfer.reporting.contrasts import METRICS
-from langtransfer.reporting.selection import Key, Matching, Side
+from langtransfer.reporting.selection import Key, Matching, Side, Where
 
 Kind = Literal["difference", "equivalence", "not-above", "monotone", "rate-in-range"]
 
@@ -24,7 +24,7 @@ class Contrast(Matching):
     exceeds b by less than the margin; monotone: every step of `a` from one budget to the next
     has the direction; rate-in-range: the rate of `a` lies between low and high."""
     metric: str
-    evaluated: Literal["target", "source"] = "target"
+    evaluated: Where = "target"
     a: Side
     b: Side = Side()
     each: tuple[Key, ...] = ()

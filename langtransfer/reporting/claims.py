@@ -10,7 +10,7 @@ from scipy import stats
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Alternative, Claim
 from langtransfer.reporting.contrasts import Stratum, compare
-from langtransfer.reporting.csvfile import Record
+from langtransfer.reporting.csvfile import Record, written
 from langtransfer.reporting.parts import Outcome, Part, parts, seed_deviation, together
 from langtransfer.reporting.results import Observations, amount
 from langtransfer.statistics.corrections import holm
@@ -84,9 +84,16 @@ def _out_of_reach(tested: Tested) -> bool:
 
 
 def largest_budget(found: Sequence[Part]) -> int:
-    """Most further pretraining, in tokens, of any row compared; 0 where tokens are unknown."""
+    """Most further pretraining, in tokens, of any row compared; 0 for budgets in samples."""
     rows = [o.row for part in found for s in part.strata for side in (s.a, s.b) for o in side]
     return max((amount(row) for row in rows if row.budget_tokens is not None), default=0)
+
+
+def _reach(tested: Tested) -> str:
+    reached = largest_budget(tested.parts)
+    here = f"{reached:,}" if reached else "budgets counted in samples"
+    needed = tested.alternative.support_needs_tokens
+    return f"The claim reaches {needed:,} tokens, this study {here}: agreement is not yet support"
 
 
 def at_floor(part: Part, settings: ReportingConfig) -> bool:
@@ -123,8 +130,8 @@ def tested_row(tested: Tested, p_holm: float, settings: ReportingConfig) -> Reco
     part = tested.outcome.part
     return untested_row(tested.claim) | {
         "verdict": verdict(tested, p_holm, settings),
-        "estimate": part.value, "low": part.low, "high": part.high, "p": tested.outcome.p,
-        "p_holm": p_holm, "n": part.n, "mde": part.mde, "note": note(tested, settings),
+        "estimate": part.value, "low": part.low, "high": part.high, "p": written(tested.outcome.p),
+        "p_holm": written(p_holm), "n": part.n, "mde": part.mde, "note": note(tested, settings),
     }  # fmt: skip
 
 
@@ -135,10 +142,7 @@ def note(tested: Tested, settings: ReportingConfig) -> str:
     if at_floor(part, settings):
         sentences.append("No side is above chance, so the comparison says nothing")
     if _out_of_reach(tested):
-        sentences.append(
-            f"The claim reaches {tested.alternative.support_needs_tokens:,} tokens and this "
-            f"study {largest_budget(tested.parts):,}: agreement here would not be support"
-        )
+        sentences.append(_reach(tested))
     sentences.append(_seeds(part, settings))
     return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
@@ -161,7 +165,7 @@ def _pooled(part: Part) -> str:
 def _seeds(part: Part, settings: ReportingConfig) -> str:
     seeds, deviation = seed_deviation(part, settings)
     if deviation is None:
-        return "One training seed: the variance between seeds is not covered"
+        return "One training seed: variance between trainings is not covered"
     return (
         f"{seeds} training seeds, between which the estimate deviates by {deviation:.3g}; "
         "the interval covers items only"
@@ -186,8 +190,8 @@ def _one_language(stratum: Stratum) -> bool:
 def _part_row(claim: int, part: Part, role: str) -> Record:
     return {
         "claim": claim, "part": part.name, "role": role, "metric": part.metric,
-        "estimate": part.value, "low": part.low, "high": part.high, "p_for": part.p_for,
-        "p_against": part.p_against, "n": part.n, "mde": part.mde,
+        "estimate": part.value, "low": part.low, "high": part.high, "p_for": written(part.p_for),
+        "p_against": written(part.p_against), "n": part.n, "mde": part.mde,
     }  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 Value = str | int | float | bool | None
 Record = dict[str, Value]
 
-# Decimals kept: more than any reader needs, fewer than differ between BLAS builds.
-DECIMALS = 6
+# Digits kept: more than any reader needs, fewer than differ between BLAS builds.
+DECIMALS = 9
+DIGITS = 6
+SMALLEST_P = 1e-9
 
 
 def write_csv(path: Path, columns: Sequence[str], records: Iterable[Mapping[str, Value]]) -> None:
@@ -26,15 +28,20 @@ def write_csv(path: Path, columns: Sequence[str], records: Iterable[Mapping[str,
 
 
 def text(value: Value) -> str:
-    """A cell: empty for None and for what is not finite, at most DECIMALS decimals."""
+    """A cell: empty for None and for what is not finite, else at most DIGITS digits."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         # + 0.0 turns the negative zero of a rounded difference into zero.
-        return f"{round(value, DECIMALS) + 0.0:.{DECIMALS}f}".rstrip("0").rstrip(".")
+        return f"{round(value, DECIMALS) + 0.0:.{DIGITS}g}"
     return str(value)
+
+
+def written(p: float) -> float:
+    """A p value as it is written: never below SMALLEST_P, where it would round to nothing."""
+    return max(p, SMALLEST_P)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from langtransfer.reporting.results import Observations, amount, model_name, on_
 
 Level = Literal["any", "zero", "positive", "smallest", "largest"]
 TuningLevel = Literal["any", "none", "tuned", "smallest", "largest", "small"]
+Where = Literal["target", "source"]
 Key = Literal["language", "mix", "vocabulary", "budget", "tuning", "seed", "label"]
 
 
@@ -33,16 +34,19 @@ class Side(Model):
     not_languages: tuple[str, ...] = ()
 
 
-def select(results: Iterable[Observations], side: Side) -> list[Observations]:
+def select(results: Sequence[Observations], side: Side) -> list[Observations]:
     """Observations of one side, ranks taken within each target language."""
-    chosen = [found for found in results if _fits(found.row, side)]
+    sizes: dict[str, set[int]] = defaultdict(set)
     by_language: dict[str, list[Observations]] = defaultdict(list)
-    for found in chosen:
-        by_language[found.row.language].append(found)
+    for found in results:
+        sizes[found.row.language].add(found.row.tuning_examples)
+        if _fits(found.row, side):
+            by_language[found.row.language].append(found)
     return [
         found
         for language in sorted(by_language)
-        for found in _tuning_level(_budget_level(by_language[language], side.budget), side.tuning)
+        for found in _budget_level(by_language[language], side.budget)
+        if _has_tuning(found.row.tuning_examples, sizes[language], side.tuning)
     ]
 
 
@@ -68,22 +72,21 @@ def _budget_level(rows: Sequence[Observations], level: Level) -> list[Observatio
     return [found for found in rows if allowed[level](amount(found.row))]
 
 
-def _tuning_level(rows: Sequence[Observations], level: TuningLevel) -> list[Observations]:
-    sizes = sorted({found.row.tuning_examples for found in rows} - {0})
-    allowed: dict[TuningLevel, Callable[[int], bool]] = {
-        "any": lambda _: True,
-        "none": lambda value: value == 0,
-        "tuned": lambda value: value > 0,
-        "smallest": lambda value: value in sizes[:1],
-        "largest": lambda value: value in sizes[-1:],
-        "small": lambda value: value in sizes[:-1],
+def _has_tuning(examples: int, all_sizes: set[int], level: TuningLevel) -> bool:
+    """Whether an instruction set has a rank among all of the language's."""
+    sizes = sorted(all_sizes - {0})
+    allowed: dict[TuningLevel, bool] = {
+        "any": True,
+        "none": examples == 0,
+        "tuned": examples > 0,
+        "smallest": examples in sizes[:1],
+        "largest": examples in sizes[-1:],
+        "small": examples in sizes[:-1],
     }
-    return [found for found in rows if allowed[level](found.row.tuning_examples)]
+    return allowed[level]
 
 
-def evaluated_on(
-    results: Iterable[Observations], stage: str, where: Literal["target", "source"]
-) -> list[Observations]:
+def evaluated_on(results: Iterable[Observations], stage: str, where: Where) -> list[Observations]:
     """Observations of a stage in the target language or in the source language."""
     return [
         found

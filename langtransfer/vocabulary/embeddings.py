@@ -28,7 +28,8 @@ def extend_model(
 
     base and extended are ModelProtos, the former's pieces the first of the latter's. Ids beyond
     the vocabulary (padding to a multiple) begin as the mean of the base's rows: never read, and
-    an average competitor in the softmax rather than a logit of zero.
+    an average competitor in the softmax rather than a logit of zero. `resize` leaves both to
+    Hugging Face, which keeps padding rows the base already has and gives them to new pieces.
     Raises UserError when the vocabularies do not belong together.
     """
     _require_prefix(base, extended)

@@ -24,7 +24,7 @@ def load_encoder(folder: Path) -> Encoder:
     folder = vocabulary_folder(folder)
     if (folder / SPM).is_file():
         processor = SentencePieceProcessor(model_file=str(folder / SPM))
-        threads = len(os.sched_getaffinity(0))
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))  # what the job was given
         return lambda texts: list(processor.encode(texts, num_threads=threads))
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     tokenizer.encode_special_tokens = True

@@ -116,7 +116,7 @@ def append_pieces(base: Any, added: Sequence[str]) -> Any:
     """
     lowest = lowest_score(base)
     scores = lowest - np.arange(1, len(added) + 1, dtype=np.float64)
-    if not (np.diff(np.float32([lowest, *scores])) < 0).all():
+    if not (np.diff(np.array([lowest, *scores], np.float32)) < 0).all():
         remedy = "the base's scores are too low for float32 to tell new ones apart: rescale them"
         raise UserError("base vocabulary: lowest score", lowest, remedy)
     merged = ModelProto()

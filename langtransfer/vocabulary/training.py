@@ -67,7 +67,9 @@ def train_model(lines: Iterable[str], config: TrainTokenizerConfig, name: str) -
             **REPEATABLE,
         )
     except RuntimeError as error:
-        raise _explain(str(error), config.size, name) or error from error
+        if (mendable := _explain(str(error), config.size, name)) is None:
+            raise
+        raise mendable from error
     return ModelProto.FromString(model.getvalue())
 
 

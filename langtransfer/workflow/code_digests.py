@@ -15,10 +15,17 @@ from pathlib import Path
 from langtransfer.resources import ROOT
 
 # Plumbing that runs a stage but decides nothing of its result.
-PLUMBING = frozenset({
-    "langtransfer.command", "langtransfer.execution", "langtransfer.warm", "langtransfer.provenance",
-    "langtransfer.job", "langtransfer.errors", "langtransfer.resources",
-})
+PLUMBING = frozenset(
+    {
+        "langtransfer.command",
+        "langtransfer.execution",
+        "langtransfer.warm",
+        "langtransfer.provenance",
+        "langtransfer.job",
+        "langtransfer.errors",
+        "langtransfer.resources",
+    }
+)
 
 
 def stage_digest(stage: str) -> str:
@@ -59,8 +66,10 @@ def module_digest(module: str) -> str:
 
 
 def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(
-        node.value.value, str
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
     )
 
 

@@ -48,7 +48,9 @@ def side_of_revision(revision: str, config: Path) -> Side:
             command, cwd=tree, env=environment, capture_output=True, text=True, check=False
         )
     if answer.returncode:
-        raise UserError("revision", revision, (answer.stderr.strip().splitlines() or ["no plan"])[-1])
+        raise UserError(
+            "revision", revision, (answer.stderr.strip().splitlines() or ["no plan"])[-1]
+        )
     recipes = json.loads(answer.stdout)
     keys = {cell: plan["key"] for cell, plan in recipes.items()}
     report = here / "results" / "report" / "study" / keys.get("report/study", "-")
@@ -64,7 +66,9 @@ def _checked_out(revision: str) -> Iterator[Path]:
         tree = Path(folder) / "tree"
         added = subprocess.run(
             ["git", "worktree", "add", "--detach", "--quiet", str(tree), revision],
-            capture_output=True, text=True, check=False,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if added.returncode:
             raise UserError("revision", revision, added.stderr.strip() or "git cannot check it out")

@@ -150,9 +150,7 @@ class Planner:
             pieces = self.train_tokenizer(point.targets, point.vocabulary, entry.train)
         settings = ExtendVocabularyCell(pieces=entry.pieces, languages=point.targets)
         parents = {"base": self.original_vocabulary(), "pieces": pieces}
-        return self._cell(
-            "extend_vocabulary", (point.stream, point.vocabulary), settings, parents
-        )
+        return self._cell("extend_vocabulary", (point.stream, point.vocabulary), settings, parents)
 
     def extend_embeddings(self, point: Point) -> Cell:
         """The base with rows for the new pieces."""
@@ -176,8 +174,11 @@ class Planner:
         assert train is not None, "validated: train or adopt"
         original = Point((source,), "", "original", train.budget, train.seed)
         settings = TrainBaseCell(
-            shape=train.shape, mix=Mix(shares={source: 1.0}), budget=train.budget,
-            optimization=train.optimization, seed=train.seed,
+            shape=train.shape,
+            mix=Mix(shares={source: 1.0}),
+            budget=train.budget,
+            optimization=train.optimization,
+            seed=train.seed,
         )
         parents = {
             "vocabulary": self.original_vocabulary(),
@@ -202,7 +203,9 @@ class Planner:
         start = replace(point, budget=smaller or Budget(0, None))
         settings = PretrainCell(
             **(section.model_dump() | {"budgets": budgets}),
-            mix=mix, budget=point.budget, seed=point.seed,
+            mix=mix,
+            budget=point.budget,
+            seed=point.seed,
         )
         parents = {"checkpoint": self.checkpoint(start)} | {
             f"tokens.{language}": self.pack_tokens(language, point) for language in mix.languages()
@@ -225,9 +228,11 @@ class Planner:
         section = self.config.prepare_instructions
         source = section.per_language.get(language, section.default)
         settings = PrepareInstructionsCell(
-            language=language, source=source,
+            language=language,
+            source=source,
             identity=self._identity(source.dataset, language),
-            max_characters=section.max_characters, seed=section.seed,
+            max_characters=section.max_characters,
+            seed=section.seed,
         )
         return self._cell("prepare_instructions", (language,), settings)
 
@@ -241,8 +246,10 @@ class Planner:
     def finetune(self, point: Point, tuning: Tuning) -> Cell:
         """A model tuned on instructions."""
         settings = FinetuneCell(
-            **self.config.finetune.model_dump(), examples=tuning.examples,
-            shares=tuning.shares, seed=tuning.seed,
+            **self.config.finetune.model_dump(),
+            examples=tuning.examples,
+            shares=tuning.shares,
+            seed=tuning.seed,
         )
         parents = {"checkpoint": self.checkpoint(point)} | {
             f"instructions.{language}": self.prepare_instructions(language)
@@ -258,8 +265,14 @@ class Planner:
         """A benchmark in a language."""
         entry = self.config.benchmarks[name]
         settings = FetchBenchmarkCell(
-            kind=entry.kind, format=entry.format, language=language, items=entry.items,
-            subjects=entry.subjects, shots=entry.shots, split=entry.split, seed=entry.seed,
+            kind=entry.kind,
+            format=entry.format,
+            language=language,
+            items=entry.items,
+            subjects=entry.subjects,
+            shots=entry.shots,
+            split=entry.split,
+            seed=entry.seed,
             identity=self._identity(entry.dataset, language),
         )
         sources = self._sources(*benchmark_resources(entry.format))
@@ -292,9 +305,7 @@ class Planner:
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
         return self._cell("code_switching", answers.point, settings, parents)
 
-    def knowledge(
-        self, point: Point, tuning: Tuning | None, benchmark: str, language: str
-    ) -> Cell:
+    def knowledge(self, point: Point, tuning: Tuning | None, benchmark: str, language: str) -> Cell:
         """Multiple-choice accuracy."""
         shots = self.config.benchmarks[benchmark].shots
         settings = KnowledgeCell(language=language, shots=shots)
@@ -308,11 +319,14 @@ class Planner:
         """Perplexity and bits per byte on held-out text; models before tuning only."""
         section = self.config.perplexity
         text = (
-            self.split_corpus(language) if section.benchmark is None
+            self.split_corpus(language)
+            if section.benchmark is None
             else self.fetch_benchmark(section.benchmark, language)
         )
         settings = PerplexityCell(
-            language=language, documents=section.documents, window=section.window,
+            language=language,
+            documents=section.documents,
+            window=section.window,
             stride=section.stride,
         )
         parents = {"checkpoint": self.checkpoint(point), "text": text}
@@ -332,8 +346,12 @@ class Planner:
         return {file.relative_to(ROOT).as_posix(): self._hash(file) for file in files}
 
     def _cell(
-        self, stage: str, point: tuple[str, ...], settings: Model,
-        parents: dict[str, Cell] | None = None, sources: dict[str, str] | None = None,
+        self,
+        stage: str,
+        point: tuple[str, ...],
+        settings: Model,
+        parents: dict[str, Cell] | None = None,
+        sources: dict[str, str] | None = None,
     ) -> Cell:
         path = "/".join((stage, *point))
         if path not in self._cells:

@@ -102,7 +102,8 @@ def _tunings(config: Config, entry: ModelEntry, language: str) -> tuple[str, ...
     """Tunings of an entry that exist for a language, `none` first when it is among them."""
     named = entry.tunings if entry.tunings is not None else ("none", *config.tunings)
     absent = {
-        name for name, tuning in config.tunings.items()
+        name
+        for name, tuning in config.tunings.items()
         if tuning.languages is not None and language not in tuning.languages
     }
     return tuple(name for name in named if name not in absent)
@@ -113,7 +114,8 @@ def smaller_budget(config: Config, point: Point) -> Budget | None:
     budgets = {
         m.point.budget
         for m in study_models(config)
-        if m.point.budget.amount and m.point.adopt is None
+        if m.point.budget.amount
+        and m.point.adopt is None
         and (m.point.stream, m.point.mix, m.point.vocabulary, m.point.seed)
         == (point.stream, point.mix, point.vocabulary, point.seed)
     }

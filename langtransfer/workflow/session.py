@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
 
 LOGS = Path("logs")
+_root = Path.cwd()
 _started = time.time()
 _failed = False
 _worker: subprocess.Popen[bytes] | None = None
@@ -66,11 +68,12 @@ def close(study: Study, workflow: Any) -> None:
         _worker.terminate()
     if workflow.dryrun:
         return
-    if _failed:
-        for line in error_lines(LOGS, _started):
-            print(line, file=sys.stderr, flush=True)
-    elif study.report.finished():
-        publish_report(study, Path("results/report"))
+    with contextlib.chdir(_root):  # Snakemake leaves --directory before it exits
+        if _failed:
+            for line in error_lines(LOGS, _started):
+                print(line, file=sys.stderr, flush=True)
+        elif study.report.finished():
+            publish_report(study, Path("results/report"))
 
 
 def error_lines(logs: Path, since: float) -> Iterator[str]:

@@ -52,7 +52,9 @@ class Study:
         claims_settings = ClaimsCell(**settings, rows=rows)
         claims = Cell("claims", (NAME,), claims_settings, {"tables": tables} | results, sources)
         makers = {"tables": tables, "figures": figures, "claims": claims}
-        commands = {name: f"snakemake --profile profiles/local {c.manifest}" for name, c in makers.items()}
+        commands = {
+            name: f"snakemake --profile profiles/local {c.manifest}" for name, c in makers.items()
+        }
         report_settings = ReportCell(**settings, study=study, commands=commands)
         return Cell("report", (NAME,), report_settings, makers, sources)
 

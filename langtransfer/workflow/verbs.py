@@ -46,7 +46,9 @@ def find(study: Study, name: str) -> list[Cell]:
     exact = [cell for cell in study.cells if name in (cell.path, cell.folder.as_posix())]
     found = exact or [cell for cell in study.cells if name in cell.path]
     if not found:
-        raise UserError("CELL", name, "no such cell; a part of a path such as finetune/base will do")
+        raise UserError(
+            "CELL", name, "no such cell; a part of a path such as finetune/base will do"
+        )
     return found
 
 
@@ -152,7 +154,9 @@ def _changed_parents(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]
 
 def finished_folders() -> list[Path]:
     """Result folders that have a manifest, sorted."""
-    return sorted(path.parent for path in RESULTS.rglob("manifest.json") if "data" not in path.parts)
+    return sorted(
+        path.parent for path in RESULTS.rglob("manifest.json") if "data" not in path.parts
+    )
 
 
 # -- gc, redo, accept ---------------------------------------------------------------------------

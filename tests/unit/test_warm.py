@@ -53,7 +53,9 @@ def wait_until(condition: object, seconds: float = 20.0) -> None:
 def client(address: Path, *argv: str, **popen: object) -> subprocess.Popen[str]:
     code = "import sys; from langtransfer import warm; sys.exit(warm.delegate(sys.argv[1], sys.argv[2:]))"
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT), warm.SOCKET_VARIABLE: str(address), "OMP_NUM_THREADS": "3",
+        "PYTHONPATH": str(ROOT),
+        warm.SOCKET_VARIABLE: str(address),
+        "OMP_NUM_THREADS": "3",
     }
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
         [sys.executable, "-c", code, *argv], env=environment, text=True, **popen
@@ -63,7 +65,9 @@ def client(address: Path, *argv: str, **popen: object) -> subprocess.Popen[str]:
 def test_output_folder_environment_and_exit_code_are_the_caller_s(
     address: Path, tmp_path: Path
 ) -> None:
-    process = client(address, "tables", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = client(
+        address, "tables", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out.strip(), err.strip()) == (2, f"out 3 {tmp_path}", "err")
 

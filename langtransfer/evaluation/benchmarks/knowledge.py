@@ -42,6 +42,8 @@ class Subject:
 def read_subjects(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Subject]:
     """Subjects of a benchmark, cut to the `subjects` and `items` asked for, sorted by name.
 
+    Subjects of other kinds of question are among them, without items.
+
     Raises UserError for an unknown subject, too few worked examples, and broken files.
     """
     subjects = sorted(READERS[config.format](config, paths), key=lambda subject: subject.name)
@@ -50,7 +52,7 @@ def read_subjects(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Su
     if not any(subject.items for subject in cut):
         remedy = "no item has a single right letter: other kinds of question are not scored yet"
         raise UserError("benchmark, subjects", ", ".join(names), remedy)
-    return [subject for subject in cut if subject.items]
+    return cut
 
 
 def chosen(there: Sequence[str], wanted: Collection[str] | None) -> list[str]:
@@ -166,12 +168,13 @@ def _gaokao_item(keyword: str, row: Mapping[str, Any]) -> Item:
 
 
 def _agieval(config: FetchBenchmarkCell, paths: dict[str, Path]) -> Iterator[Subject]:
-    """AGIEval v1 JSON Lines, one file a subject; cloze and several-letter items are left out."""
+    """AGIEval v1 JSON Lines, one file a subject.
+
+    Left out: cloze items, and those with several right letters (["A", "D"], or "AD").
+    """
     for path in paths.values():
         rows = list(read_numbered(path))
-        single = [
-            (n, row) for n, row in rows if isinstance(row.get("label"), str) and row["options"]
-        ]
+        single = [pair for pair in rows if pair[1]["options"] and pair[1]["label"] in [*LETTERS]]
         items = [_agieval_item(path, number, row) for number, row in single]
         yield Subject(path.stem, items, left_out=len(rows) - len(items))
 

@@ -65,7 +65,7 @@ def _llm_eval_question(uuid: str, row: Mapping[str, Any], place: str) -> Questio
         "category": uuid.rpartition("_")[0],
         "instruction": _asked(row, place),
         "input": "",
-        "reference": text_of(row, "hint", place) if "hint" in row else "",
+        "reference": "" if row.get("hint") is None else str(row["hint"]),  # some are numbers
         "keys": [],
         "wrong": [],
     }

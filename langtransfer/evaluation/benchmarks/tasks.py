@@ -21,9 +21,9 @@ from langtransfer.evaluation.resources import benchmark_folder
 
 
 def write_tasks(subjects: list[Subject], config: FetchBenchmarkCell, out: Path) -> dict[str, Any]:
-    """Write one task per subject; figures for stats.json."""
+    """Write one task per subject that has items; figures for stats.json."""
     template = _template(config)
-    for subject in subjects:
+    for subject in (subject for subject in subjects if subject.items):
         name = f"{config.format}_{re.sub(r'[^A-Za-z0-9_-]', '_', subject.name)}"
         write_jsonl(out / "items" / f"{name}.test.jsonl", subject.items)
         if config.shots:
@@ -34,7 +34,7 @@ def write_tasks(subjects: list[Subject], config: FetchBenchmarkCell, out: Path) 
         path.write_text(text, encoding="utf-8", newline="\n")
     return {
         "items": sum(len(subject.items) for subject in subjects),
-        "subjects": {subject.name: len(subject.items) for subject in subjects},
+        "subjects": {subject.name: len(subject.items) for subject in subjects if subject.items},
         "left_out": {subject.name: subject.left_out for subject in subjects if subject.left_out},
     }
 

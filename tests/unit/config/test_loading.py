@@ -15,8 +15,9 @@ from langtransfer.errors import UserError
 from langtransfer.resources import ROOT
 
 TINY = ROOT / "tests" / "configs" / "tiny.yaml"
-CONFIGS = sorted([*ROOT.glob("tests/configs/*.yaml"), *ROOT.glob("profiles/*/study.yaml"),
-                  ROOT / "config.yaml"])
+CONFIGS = sorted(
+    [*ROOT.glob("tests/configs/*.yaml"), *ROOT.glob("profiles/*/study.yaml"), ROOT / "config.yaml"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,24 +52,46 @@ def mutate(*path: str | int, value: object = None, remove: bool = False) -> Call
         (mutate("languages", 0, value="en"), "languages", "'en'", "source language"),
         (mutate("languages", 0, value="zh"), "languages", "'zh'", "named twice"),
         (mutate("pretain", value={}), "pretain", "{}", "did you mean pretrain?"),
-        (mutate("pretrain", "optimization", "learning_rat", value=1.0),
-         "pretrain.optimization.learning_rat", "1.0", "did you mean learning_rate?"),
+        (
+            mutate("pretrain", "optimization", "learning_rat", value=1.0),
+            "pretrain.optimization.learning_rat",
+            "1.0",
+            "did you mean learning_rate?",
+        ),
         (mutate("models", 0, "mixx", value="a"), "models.0.mixx", "'a'", "did you mean mix?"),
         (mutate("models", 1, "label", value="LLaMA"), "models.label", "'LLaMA'", "duplicate"),
-        (mutate("models", 1, "vocabulary", value="ext10"), "models[LLaMA+8k].vocabulary", "'ext10'",
-         "did you mean ext100?"),
+        (
+            mutate("models", 1, "vocabulary", value="ext10"),
+            "models[LLaMA+8k].vocabulary",
+            "'ext10'",
+            "did you mean ext100?",
+        ),
         (mutate("models", 1, "budget", value="8k"), "models.1.budget", "'8k'", "10k-samples"),
         (mutate("models", 1, "mix", value="x"), "models[LLaMA+8k].mix", "'x'", "unknown mix"),
         (mutate("models", 1, "tunings", value=["t4"]), "models[LLaMA+8k].tunings", "'t4'", "t40"),
-        (mutate("mixes", "target-only", value={}), "mixes.target-only", "{}", "either shares or order"),
+        (
+            mutate("mixes", "target-only", value={}),
+            "mixes.target-only",
+            "{}",
+            "either shares or order",
+        ),
         (mutate("mixes", "joint", "shares", value={"en": 1.0}), "mixes.joint", "'en'", "`target`"),
         (mutate("base", "train", "tokenizer", value="b"), "base.train.tokenizer", "'b'", "base"),
-        (mutate("pretrain", "optimization", "schedule", value="cosine"), "pretrain", "", "constant"),
+        (
+            mutate("pretrain", "optimization", "schedule", value="cosine"),
+            "pretrain",
+            "",
+            "constant",
+        ),
         (mutate("pretrain", remove=True), "pretrain", "None", "required"),
         (mutate("tunings", "none", value={"examples": 3}), "tunings", "'none'", "always there"),
         (mutate("finetune", "lora", remove=True), "finetune", "", "exactly when method is lora"),
-        (mutate("perplexity", "benchmark", value="llm-eval"), "perplexity.benchmark", "'llm-eval'",
-         "kind text"),
+        (
+            mutate("perplexity", "benchmark", value="llm-eval"),
+            "perplexity.benchmark",
+            "'llm-eval'",
+            "kind text",
+        ),
     ],
 )
 def test_mistakes(

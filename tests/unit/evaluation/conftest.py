@@ -39,8 +39,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     proto = train_model(TEXT * 20, settings, "tiny")
     contract = write_vocabulary(proto, folder / "vocabulary")
     shape = ModelShape(
-        hidden_size=32, intermediate_size=64, layers=2, heads=2, key_value_heads=2,
-        max_position_embeddings=POSITIONS, initializer_range=0.2,
+        hidden_size=32,
+        intermediate_size=64,
+        layers=2,
+        heads=2,
+        key_value_heads=2,
+        max_position_embeddings=POSITIONS,
+        initializer_range=0.2,
     )
     save_model(new_model(shape, contract, seed=3), folder / "vocabulary", folder / "model")
     return folder
@@ -87,8 +92,13 @@ def write_questions(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
     def write(rows: list[dict[str, Any]]) -> Path:
         folder = tmp_path / "benchmark"
         folder.mkdir(exist_ok=True)
-        blank = {"category": "Factual_questions", "input": "", "reference": "", "keys": [],
-                 "wrong": []}
+        blank = {
+            "category": "Factual_questions",
+            "input": "",
+            "reference": "",
+            "keys": [],
+            "wrong": [],
+        }
         write_jsonl(folder / "questions.jsonl", [blank | row for row in rows])
         return folder
 

@@ -94,9 +94,9 @@ def test_batches_share_one_allowance() -> None:
     assert planned == [(["3", "3"], 12), (["7", "8"], 12), (["9"], 11)]  # 20, 25: no room
 
 
-def run_generate(make_job: Any, checkpoint: Path, benchmark: Path, name: str, **runtime: int) -> Any:
+def run_generate(make_job: Any, checkpoint: Path, benchmark: Path, name: str) -> Any:
     parents = {"checkpoint": checkpoint, "benchmark": benchmark}
-    job = make_job(CELL, SETTINGS, parents, runtime=runtime, name=name)
+    job = make_job(CELL, SETTINGS, parents, name=name)
     return job, generate.run(job)
 
 
@@ -170,6 +170,11 @@ def test_bad_input_names_field_and_value(
     twice = write_questions([{"id": "a", "instruction": "x"}, {"id": "a", "instruction": "y"}])
     with pytest.raises(UserError, match=r"questions.jsonl: 'a': the id occurs twice"):
         run_generate(make_job, checkpoint, twice, "twice")
+    nameless = write_questions([{"id": "b", "instruction": 7}])
+    with pytest.raises(UserError, match=r"questions.jsonl: b.instruction: 7"):
+        run_generate(make_job, checkpoint, nameless, "nameless")
+    with pytest.raises(UserError, match=r"questions.jsonl: 0: no questions"):
+        run_generate(make_job, checkpoint, write_questions([]), "none")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"runtime.device: 'cuda'"):
         choose_device("cuda")

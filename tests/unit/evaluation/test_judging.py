@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from langtransfer.config.evaluation import JudgeConfig
+from langtransfer.corpus import atlas
 from langtransfer.corpus.jsonl import read_jsonl, write_jsonl
 from langtransfer.errors import UserError
 from langtransfer.evaluation import openai_judge
@@ -28,6 +30,7 @@ from langtransfer.evaluation.openai_judge import (
 )
 from langtransfer.evaluation.questions import Question
 from langtransfer.evaluation.reference_judge import find_evidence, judge
+from langtransfer.resources import RESOURCES
 from scripts import score
 
 # -- the reference judge ---------------------------------------------------------------------
@@ -125,6 +128,7 @@ def test_logicality_sees_contradiction_and_digression() -> None:
     assert logicality("Port Moresby, in Oceania.", finish="length") == 2
     assert logicality("It is in Oceania, that is in Africa.") == 1
     assert logicality("My cat likes fish.") == 1
+    assert logicality("它位于大洋洲的南部海岸线上。") == 0
     assert logicality("in Oceania in Oceania in Oceania in Oceania in Oceania in Oceania") == 0
 
 
@@ -156,10 +160,29 @@ def test_questions_without_keys_are_held_against_the_reference() -> None:
         judge(question(), "anything", "eos", "en")
 
 
+@pytest.mark.parametrize("language", ["en", "zh", "sw", "hi"])
+def test_the_atlas_references_get_full_marks_and_others_do_not(language: str) -> None:
+    templates = atlas.load_templates(RESOURCES / "atlas" / f"{language}.yaml")
+    made = [Question.model_validate(q.model_dump()) for q in atlas.questions(templates, 3, seed=1)]
+    for asked in made:
+        verdict = judge(asked, asked.reference, "eos", language)
+        assert set(verdict.model_dump().values()) == {3}, (asked, verdict)
+    pairs = [(a, b) for a, b in pairwise(made) if a.category == b.category]
+    levels = [judge(a, b.reference, "eos", language).accuracy for a, b in pairs]
+    assert len(levels) == 34
+    assert sum(level == 0 for level in levels) >= 30  # some questions share their answer
+
+
 def answers_for(folder: Path, questions: list[dict[str, Any]]) -> Path:
     rows = [
-        {"id": q["id"], "category": q["category"], "prompt": "", "answer": f"answer {q['id']}",
-         "tokens": 3, "finish": "eos"}
+        {
+            "id": q["id"],
+            "category": q["category"],
+            "prompt": "",
+            "answer": f"answer {q['id']}",
+            "tokens": 3,
+            "finish": "eos",
+        }
         for q in questions
     ]
     write_jsonl(folder / "answers.jsonl", rows)
@@ -168,12 +191,18 @@ def answers_for(folder: Path, questions: list[dict[str, Any]]) -> Path:
 
 def test_reference_stage_labels_itself(make_job: Any, write_questions: Any, tmp_path: Path) -> None:
     rows = [
-        {"id": f"q{i}", "category": "AB"[i % 2], "instruction": "?", "keys": [["answer"]],
-         "reference": "answer"}
+        {
+            "id": f"q{i}",
+            "category": "AB"[i % 2],
+            "instruction": "?",
+            "keys": [["answer"]],
+            "reference": "answer",
+        }
         for i in range(3)
     ]
     parents = {
-        "benchmark": write_questions(rows), "answers": answers_for(tmp_path / "answers", rows)
+        "benchmark": write_questions(rows),
+        "answers": answers_for(tmp_path / "answers", rows),
     }
     settings = {"language": "en", "judge": {"kind": "reference"}}
     job = make_job("score/base/1k.zh.s1/qa/en", settings, parents)
@@ -262,11 +291,17 @@ class Handler(BaseHTTPRequestHandler):
             return
         message = {"role": "assistant", "content": CONTENT[behaviour], "refusal": None}
         finish = "length" if behaviour == "truncated" else "stop"
-        self.reply(200, {
-            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-        })
+        self.reply(
+            200,
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": body["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+                "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+            },
+        )
 
     def reply(self, status: int, value: dict[str, Any]) -> None:
         data = json.dumps(value).encode()
@@ -300,18 +335,33 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     thread.join()
 
 
+def key_of(message: str) -> str:
+    """The key of the request with this message, found by asking for every answer it may be on."""
+    prompt = prompt_text("llm-eval-0-3")
+    for i in range(10):
+        asked = question(instruction=f"Question {i}?", reference=f"r{i}")
+        request = build_request(API, prompt, "sw", asked, f"answer q{i}")
+        if request.message == message:
+            return request.key
+    raise AssertionError(message)
+
+
 def api_job(make_job: Any, write_questions: Any, tmp_path: Path, n: int, name: str) -> Any:
     rows = [
         {"id": f"q{i}", "category": "A", "instruction": f"Question {i}?", "reference": f"r{i}"}
         for i in range(n)
     ]
     parents = {
-        "benchmark": write_questions(rows), "answers": answers_for(tmp_path / "answers", rows)
+        "benchmark": write_questions(rows),
+        "answers": answers_for(tmp_path / "answers", rows),
     }
     settings = {"language": "sw", "judge": API.model_dump()}
     return make_job(
-        "score/base/1k.zh.s1/qa/sw", settings, parents,
-        runtime={"judge_concurrency": 3}, name=name,
+        "score/base/1k.zh.s1/qa/sw",
+        settings,
+        parents,
+        runtime={"judge_concurrency": 3},
+        name=name,
     )
 
 
@@ -327,14 +377,10 @@ def test_every_verdict_comes_despite_misbehaviour(
     assert set(stub.paid.values()) == {1}
     assert stub.seen["answer q3"] == stub.seen["answer q4"] == 3
     # Completions received: 12 good, two malformed each for q3 and q4, one refusal.
-    assert stats == {
-        "answers": 12, "requests": 17, "prompt_tokens": 1700, "completion_tokens": 170
-    }
+    assert stats == {"answers": 12, "requests": 17, "prompt_tokens": 1700, "completion_tokens": 170}
 
 
-def test_what_is_sent(
-    stub: Stub, make_job: Any, write_questions: Any, tmp_path: Path
-) -> None:
+def test_what_is_sent(stub: Stub, make_job: Any, write_questions: Any, tmp_path: Path) -> None:
     score.run(api_job(make_job, write_questions, tmp_path, 1, "sent"))
     (body,) = stub.bodies
     assert (body["model"], body["temperature"]) == ("judge-x", 0.0)
@@ -346,8 +392,12 @@ def test_what_is_sent(
     assert form["schema"]["additionalProperties"] is False
 
 
+@pytest.mark.filterwarnings("ignore:coroutine")  # the kill leaves a connection half made
 def test_killed_and_resumed_pays_nothing_twice(
-    stub: Stub, make_job: Any, write_questions: Any, tmp_path: Path,
+    stub: Stub,
+    make_job: Any,
+    write_questions: Any,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stub.plans = {}
@@ -365,15 +415,15 @@ def test_killed_and_resumed_pays_nothing_twice(
     job = api_job(make_job, write_questions, tmp_path, 10, "killed")
     with pytest.raises(KeyboardInterrupt):
         score.run(job)
-    journalled = Journal(job.work / "verdicts.jsonl").rows
-    assert len(journalled) == 5
+    kept_keys = {row["key"] for row in Journal(job.work / "verdicts.jsonl").rows}
+    assert len(kept_keys) == 5
     monkeypatch.setattr(Journal, "append", append)
-    before = Counter(stub.seen)
+    before = len(stub.bodies)
     shutil.rmtree(job.out)
     stats = score.run(api_job(make_job, write_questions, tmp_path, 10, "killed"))
     assert stats["requests"] == 5
-    again = stub.seen - before
-    assert len(again) == 5  # exactly those whose verdict was not on disk
+    asked = {body["messages"][0]["content"] for body in stub.bodies[before:]}
+    assert not kept_keys & {key_of(message) for message in asked}
     whole = api_job(make_job, write_questions, tmp_path, 10, "whole")
     score.run(whole)
     assert (job.out / "scores.jsonl").read_bytes() == (whole.out / "scores.jsonl").read_bytes()
@@ -431,9 +481,14 @@ def test_missing_key_and_prompt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_verdicts_are_five_small_whole_numbers() -> None:
     Verdict.model_validate(GOOD)
-    for wrong in ({"accuracy": 4}, {"accuracy": -1}, {"accuracy": "2"}, {"accuracy": 1.5},
-                  {"extra": 1}):
+    for wrong in (
+        {"accuracy": 4},
+        {"accuracy": -1},
+        {"accuracy": "2"},
+        {"accuracy": 1.5},
+        {"extra": 1},
+    ):
         with pytest.raises(ValidationError):
             Verdict.model_validate(GOOD | wrong)
-    with pytest.raises(ValidationError, match="give judge.model exactly when"):
+    with pytest.raises(ValidationError, match=r"give judge\.model exactly when"):
         JudgeConfig(kind="openai")

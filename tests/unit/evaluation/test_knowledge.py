@@ -42,19 +42,26 @@ COLOURS = ["red", "green", "blue as the sky", "white"]
 def item(number: int, subject: str) -> dict[str, Any]:
     options = dict(zip("ABCD", COLOURS[number % 4 :] + COLOURS[: number % 4], strict=True))
     answer = "ABCD"[number * 7 % 4]
-    return {"id": f"{subject}-{number}", "subject": subject, "question": f"which {number}?",
-            "answer": answer, **options}
+    return {
+        "id": f"{subject}-{number}",
+        "subject": subject,
+        "question": f"which {number}?",
+        "answer": answer,
+        **options,
+    }
 
 
 def write_task(folder: Path, name: str, template: dict[str, Any], items: list[Any]) -> None:
     write_jsonl(folder / "items" / f"{name}.test.jsonl", items)
     write_jsonl(folder / "items" / f"{name}.dev.jsonl", [item(90, name), item(91, name)])
     task = template | {
-        "task": name, "dataset_path": "json", "test_split": "test", "fewshot_split": "dev",
-        "dataset_kwargs": {
-            "data_files": {s: f"items/{name}.{s}.jsonl" for s in ("test", "dev")}
-        },
-        "fewshot_config": {"sampler": "first_n"}, "num_fewshot": 5,
+        "task": name,
+        "dataset_path": "json",
+        "test_split": "test",
+        "fewshot_split": "dev",
+        "dataset_kwargs": {"data_files": {s: f"items/{name}.{s}.jsonl" for s in ("test", "dev")}},
+        "fewshot_config": {"sampler": "first_n"},
+        "num_fewshot": 5,
     }
     (folder / "tasks").mkdir(exist_ok=True)
     (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")

@@ -140,5 +140,5 @@ def test_bad_windows(make_job: Any, checkpoint: Path, text: Path) -> None:
     with pytest.raises(ValidationError, match="stride must be smaller than window"):
         PerplexityCell(language="sw", documents=1, window=16, stride=16)
     wide = SETTINGS | {"window": 4096}
-    with pytest.raises(UserError, match="perplexity.window: 4096: the model has 128 positions"):
+    with pytest.raises(UserError, match=r"perplexity\.window: 4096: the model has 128 positions"):
         perplexity.run(make_job(CELL, wide, {"checkpoint": checkpoint, "text": text}))

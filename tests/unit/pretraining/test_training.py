@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.pretraining.tiny_study import Pretrain, digests, make_job, pretrain_settings
 
 from langtransfer.errors import UserError
+from langtransfer.pretraining import checkpoints
 from langtransfer.pretraining.models import load_model
 from langtransfer.pretraining.stream import Blocks, open_stream
 from langtransfer.pretraining.training import stack_blocks
+from tests.unit.pretraining.tiny_study import Pretrain, digests, make_job, pretrain_settings
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1, "modules_to_save": ["embed_tokens", "lm_head"]}
 
@@ -49,9 +50,10 @@ def test_chained_budgets_equal_one_long_run(pretrain: Pretrain, base: Path, meth
     # Another cadence of checkpoints must not show either.
     straight = pretrain("straight", "2048-tokens", runtime={"checkpoint_steps": 3}, **settings)
     assert digests(large.out) == digests(straight.out)
-    assert digests(small.out)["model/model.safetensors"] != digests(large.out)[
-        "model/model.safetensors"
-    ]
+    assert (
+        digests(small.out)["model/model.safetensors"]
+        != digests(large.out)["model/model.safetensors"]
+    )
     assert len(losses(large.out)) == 16
     assert losses(large.out)[:5] == losses(small.out)
 
@@ -157,7 +159,7 @@ def _run(job: Any) -> None:
 
 
 def test_killed_between_checkpoints_goes_on(
-    pretrain: Pretrain, base: Path, tokens: Path, tmp_path: Path
+    pretrain: Pretrain, base: Path, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, parents = pretrain_settings("5120-tokens"), {"checkpoint": base, "tokens.zh": tokens}
     job = make_job(tmp_path / "killed", "pretrain/killed", settings, parents)
@@ -169,8 +171,15 @@ def test_killed_between_checkpoints_goes_on(
         time.sleep(0.005)
     child.kill()
     child.join(60)
-    assert list(folder.glob("checkpoint-*"))
+    begun_at = []
+    adjust = checkpoints.adjust_state
+    monkeypatch.setattr(
+        checkpoints,
+        "adjust_state",
+        lambda path, *rest: (begun_at.append(path), adjust(path, *rest)),
+    )
     again = pretrain("killed", "5120-tokens")
+    assert [path.name.startswith("checkpoint-") for path in begun_at] == [True]
     assert digests(again.out) == digests(pretrain("undisturbed", "5120-tokens").out)
 
 
@@ -200,6 +209,12 @@ def test_packed_block_equals_its_documents_alone(base: Path, tokens: Path) -> No
         leaking = model(input_ids=batch["input_ids"], labels=batch["labels"]).logits
     assert float(packed.loss) == pytest.approx(total / count, abs=1e-5)
     assert float((leaking - packed.logits).abs().max()) > 1e-3
+
+
+def test_killed_while_writing_data(pretrain: Pretrain) -> None:
+    """Training is over but its data are not published: nothing is trained again."""
+    first = digests(pretrain("one", "1280-tokens").out)
+    assert digests(pretrain("one", "1280-tokens").out) == first
 
 
 def segments(blocks: Blocks, index: int) -> list[tuple[int, int]]:

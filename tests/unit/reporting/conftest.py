@@ -1,207 +1,13 @@
-"""A made-up study on disk: evaluation folders with known effects, and the rows that name them."""
+"""The made-up study as fixtures."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from reporting_study import Effects, FakeStudy, Point, StudyMaker, grid
 
-from langtransfer.config.evaluation import ReportingConfig, ReportRow, StudyDescription
-from langtransfer.reporting.results import Observations, load_results, sort_key
-
-ASPECTS = ("accuracy", "fluency", "informativeness", "logicality")
-CATEGORIES = ("Factual_questions", "Translation", "Summary", "Math_Solving")
-BUDGETS = {"0": 0, "200k-tokens": 200_000, "800k-tokens": 800_000}
-TUNINGS = {"200": 200, "1k": 1_000}
-
-
-@dataclass(frozen=True)
-class Effects:
-    """What the made-up models are like; every number is a true effect the reports must find."""
-
-    quality: float = 0.9
-    extended: float = 0.25
-    per_budget: float = 0.3
-    per_tuning: float = 0.5
-    mixed: float = 0.0
-    bits: float = 3.0
-    bits_per_budget: float = -0.5
-    bits_extended: float = -0.3
-    source_bits: float = 2.0
-    source_rise: float = 0.4
-    source_rise_mixed: float = 0.02
-    knowledge: float = 0.45
-    switching: float = 0.03
-
-
-@dataclass(frozen=True)
-class Point:
-    """One model of the made-up grid."""
-
-    label: str
-    mix: str
-    vocabulary: str
-    budget: str
-    seed: int = 1
-    adopted: bool = False
-
-    @property
-    def step(self) -> int:
-        """0, 1, 2: how far along the budgets."""
-        return list(BUDGETS).index(self.budget)
-
-    def model(self, language: str) -> str:
-        """The {model} wildcard."""
-        if self.vocabulary == "original" and not self.step:
-            return "base"
-        return f"{language}.{self.mix}.{self.vocabulary}.{self.budget}.s{self.seed}"
-
-
-def grid() -> list[Point]:
-    """Two vocabularies by three budgets, and the largest budget with English mixed in."""
-    names = {"0": "", "200k-tokens": "+200k", "800k-tokens": "+800k"}
-    points = [
-        Point(f"{start}{names[budget]}", "target-only", vocabulary, budget)
-        for start, vocabulary in (("LLaMA", "original"), ("LLaMA-EXT", "ext500"))
-        for budget in BUDGETS
-    ]
-    return [*points, Point("LLaMA+800k+en", "with-english", "original", "800k-tokens")]
-
-
-@dataclass
-class FakeStudy:
-    """Writes the cells and collects their rows."""
-
-    root: Path
-    effects: Effects = field(default_factory=Effects)
-    items: int = 60
-    rows: list[ReportRow] = field(default_factory=list)
-    folders: dict[str, Path] = field(default_factory=dict)
-
-    def add(self, point: Point, language: str, *, knowledge: bool = True) -> None:
-        """All evaluations of one model seen from one language."""
-        self.perplexity(point, language, language)
-        self.perplexity(point, language, "en")
-        for tuning in TUNINGS:
-            self.score(point, language, language, tuning)
-            self.score(point, language, "en", tuning)
-            self.switching(point, language, tuning)
-        if knowledge:
-            for evaluated in (language, "en"):
-                self.knowledge(point, language, evaluated)
-
-    def perplexity(self, point: Point, language: str, evaluated: str) -> None:
-        """Documents with bits per byte around the model's."""
-        e, step = self.effects, point.step
-        if evaluated == "en":
-            rise = e.source_rise_mixed if point.mix == "with-english" else e.source_rise
-            bits = e.source_bits + rise * step
-        else:
-            bits = e.bits + e.bits_per_budget * step
-            bits += e.bits_extended * (point.vocabulary != "original")
-        documents = []
-        for index in range(self.items):
-            shared, own = self.noise(evaluated, index), self.noise(point.label, language, index)
-            size = 300 + index * 7
-            nats = (bits + 0.2 * shared + 0.02 * own) * size * np.log(2)
-            documents.append({
-                "id": f"d{index:03}", "nats": nats, "tokens": size // 3, "bytes": size,
-                "characters": size // 2,
-            })
-        self._cell("perplexity", point, language, evaluated, "none", "", "documents", documents)
-
-    def score(self, point: Point, language: str, evaluated: str, tuning: str) -> None:
-        """Five aspects of 0-3 around the model's quality."""
-        e = self.effects
-        level = e.quality + e.per_budget * point.step
-        level += e.extended * (point.vocabulary != "original")
-        level += e.per_tuning * list(TUNINGS).index(tuning)
-        level += e.mixed * (point.mix == "with-english")
-        rows = []
-        for index in range(self.items):
-            shared = self.noise("question", index)
-            own = self.noise(point.label, language, tuning, index)
-            value = float(np.clip(level + 0.4 * shared + 0.2 * own, 0, 3))
-            rows.append(
-                {"id": f"q{index:03}", "category": CATEGORIES[index % len(CATEGORIES)]}
-                | dict.fromkeys(ASPECTS, value)
-                | {"harmlessness": 3}
-            )
-        self._cell("score", point, language, evaluated, tuning, "llm-eval", "scores", rows)
-
-    def knowledge(self, point: Point, language: str, evaluated: str) -> None:
-        """Right or wrong, the same questions for every model."""
-        rows = []
-        for index in range(self.items * 2):
-            luck = self.noise("knowledge", evaluated, index)
-            own = self.noise(point.label, language, evaluated, index)
-            right = bool(luck + 0.3 * own < 2 * self.effects.knowledge - 1)
-            rows.append({
-                "id": f"k{index:03}", "subject": ("history", "law")[index % 2], "answer": "A",
-                "prediction": "A" if right else "B", "correct": right,
-                "loglikelihoods": [-1.0, -2.0, -3.0, -4.0],
-            })
-        self._cell("knowledge", point, language, evaluated, "none", "exam", "predictions", rows)
-
-    def switching(self, point: Point, language: str, tuning: str) -> None:
-        """A fixed share of answers switched, by word."""
-        rows = [
-            {
-                "id": f"q{index:03}", "category": CATEGORIES[index % len(CATEGORIES)],
-                "by_line": False, "by_word": index < self.effects.switching * self.items,
-                "languages": ["Latn"] if index < self.effects.switching * self.items else [],
-            }
-            for index in range(self.items)
-        ]  # fmt: skip
-        self._cell(
-            "code_switching", point, language, language, tuning, "llm-eval", "code_switching", rows
-        )
-
-    @staticmethod
-    def noise(*key: object) -> float:
-        """A number in -1..1 that depends on the key alone."""
-        import zlib
-
-        return zlib.crc32(repr(key).encode()) / 2**31 - 1
-
-    def _cell(
-        self, stage: str, point: Point, language: str, evaluated: str, tuning: str,
-        benchmark: str, name: str, records: list[dict[str, Any]],
-    ) -> None:  # fmt: skip
-        parts = [stage, point.model(language), tuning, benchmark, evaluated]
-        cell = "/".join(part for part in parts if part)
-        folder = self.root / cell
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            lines = (json.dumps(record, sort_keys=True) + "\n" for record in records)
-            (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-        self.folders[cell] = folder
-        self.rows.append(
-            ReportRow(
-                cell=cell, stage=stage, label=point.label, model=point.model(language),
-                language=language, evaluated=evaluated, mix=point.mix,
-                vocabulary=point.vocabulary, budget=point.budget,
-                budget_tokens=BUDGETS[point.budget], seed=point.seed, tuning=tuning,
-                tuning_examples=TUNINGS.get(tuning, 0), benchmark=benchmark, format="atlas",
-                adopted=point.adopted,
-            )
-        )  # fmt: skip
-
-    def results(self) -> list[Observations]:
-        """The rows, loaded, in the order of the tables."""
-        return load_results(sorted(self.rows, key=sort_key), self.folders)
-
-    def parents(self) -> dict[str, Path]:
-        """Folders by role, as a job is given them."""
-        return {f"results.{cell}": folder for cell, folder in self.folders.items()}
-
-
-StudyMaker = Callable[..., FakeStudy]
+from langtransfer.config.evaluation import ReportingConfig, StudyDescription
 
 
 @pytest.fixture(scope="session")
@@ -220,7 +26,7 @@ def description() -> StudyDescription:
 
 
 @pytest.fixture
-def make_study(tmp_path: Path) -> Iterator[StudyMaker]:
+def make_study(tmp_path: Path) -> StudyMaker:
     """Builds studies with other effects, languages or points."""
     made = 0
 
@@ -236,7 +42,7 @@ def make_study(tmp_path: Path) -> Iterator[StudyMaker]:
                 study.add(point, language)
         return study
 
-    yield make
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -247,8 +53,3 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> FakeStudy:
         for point in grid():
             built.add(point, language)
     return built
-
-
-def by_id(rows: list[Mapping[str, Any]]) -> dict[Any, Mapping[str, Any]]:
-    """Claims by number."""
-    return {row["claim"]: row for row in rows}

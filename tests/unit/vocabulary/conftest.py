@@ -21,7 +21,6 @@ WORDS = {
         北京 一千""",
     "hi": "राजधानी भाषा मुद्रा देश का है शहर नदी और जनसंख्या । भारत दिल्ली पेरिस",
 }
-SHARED_DATA = Path(__file__).resolve().parents[3] / "../shared/data"
 
 
 def make_sentences(language: str, count: int = 400, seed: int = 0) -> list[str]:
@@ -32,14 +31,6 @@ def make_sentences(language: str, count: int = 400, seed: int = 0) -> list[str]:
         space.join(chance.choices(WORDS[language].split(), k=chance.randint(3, 12)))
         for _ in range(count)
     ]
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real files, where the machine has them."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"real data needed: {SHARED_DATA} is missing")
-    return SHARED_DATA
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from langtransfer.config.vocabulary import TrainTokenizerConfig
 from langtransfer.errors import UserError
 from langtransfer.vocabulary.conversion import (
     CONTROL,
@@ -23,6 +25,7 @@ from langtransfer.vocabulary.conversion import (
     save_tokenizer,
     special_ids,
 )
+from langtransfer.vocabulary.training import train_model
 
 AWKWARD = st.lists(
     st.one_of(
@@ -71,6 +74,13 @@ def test_any_text_has_the_same_ids_and_comes_back(english: Any, loaded: Any, tex
         assert loaded.decode(ids) == text
 
 
+def test_differences_are_found(chinese: Any, loaded: Any) -> None:
+    """The comparison the other tests rely on can fail."""
+    (found,) = differences(load_processor(chinese), loaded, ["", "首都"])
+    assert found.text == "首都"
+    assert found.expected == load_processor(chinese).encode("首都") != found.found
+
+
 def test_bos_goes_before_a_text_and_unk_pads(loaded: Any) -> None:
     assert loaded("the")["input_ids"][0] == loaded.bos_token_id == 1
     assert (loaded.unk_token_id, loaded.eos_token_id, loaded.pad_token_id) == (0, 2, 0)
@@ -107,17 +117,33 @@ def test_runs_of_equal_score_grow_from_the_left(english: Any, sizes: tuple[int, 
     assert not list(differences(load_processor(proto), wrapped, texts))
 
 
-def test_a_repeating_piece_merges_from_the_left() -> None:
-    """ab+aba and aba+ba both make ababa: SentencePiece takes the leftmost."""
+@pytest.mark.parametrize("seed", range(20))
+def test_any_bpe_vocabulary_is_exact(seed: int) -> None:
+    """Scores in any order, pieces that overlap and repeat themselves, unreachable ones."""
+    chance = random.Random(seed)
+    letters = "abc"[: 1 + seed % 3]
+    drawn = ["".join(chance.choices(letters, k=chance.randint(2, 7))) for _ in range(60)]
     proto = ModelProto()
     proto.trainer_spec.model_type = proto.trainer_spec.BPE
     proto.normalizer_spec.remove_extra_whitespaces = False
     proto.pieces.add(piece="<unk>", score=0, type=2)
-    for i, piece in enumerate(["ab", "aba", "ba", "ababa", "a", "b", "▁"]):
+    for i, piece in enumerate([*dict.fromkeys(drawn), *letters, "▁"]):
         proto.pieces.add(piece=piece, score=-i, type=NORMAL)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=convert(proto), unk_token="<unk>")
-    texts = ["".join(p) for n in range(1, 11) for p in itertools.product("ab", repeat=n)]
+    texts = [
+        "".join(chance.choices(letters, k=chance.randint(1, 8))) * chance.randint(1, 8)
+        for _ in range(1_000)
+    ]
     assert not list(differences(load_processor(proto), wrapped, texts))
+
+
+def test_without_byte_fallback_unknown_runs_are_one_unk(sentences: Any, tmp_path: Path) -> None:
+    config = TrainTokenizerConfig(size=270, byte_fallback=False, character_coverage=1.0)
+    proto = train_model([*sentences("en"), *sentences("zh")], config, "plain")
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=convert(proto), unk_token="<unk>")
+    texts = ["the ☃☃☃ city ☃", "☃", "☃ ☃☃", "首都☃是", "\0\0the"]
+    assert not list(differences(load_processor(proto), wrapped, texts))
+    assert load_processor(proto).encode("the☃☃").count(0) == 1
 
 
 def _changed(proto: Any, **changes: Any) -> Any:
@@ -220,9 +246,6 @@ def test_real_llama_is_exact_on_real_text(shared_data: Path, tmp_path: Path) -> 
 
 
 def test_trained_on_real_text_is_exact(shared_data: Path) -> None:
-    from langtransfer.config.vocabulary import TrainTokenizerConfig
-    from langtransfer.vocabulary.training import train_model
-
     (path,) = (shared_data / "text").glob("flores/**/zho_Hans.devtest")
     lines = path.read_text(encoding="utf-8").split("\n")
     proto = train_model(lines, TrainTokenizerConfig(size=4_000), "zh")

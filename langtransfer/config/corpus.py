@@ -37,7 +37,6 @@ class DatasetIdentity(Model):
     """What of a registry row decides the bytes: never where it is fetched from."""
 
     key: Name
-    kind: Literal["atlas", "file", "https", "hub"]
     revision: str = ""
     """Commit of a hub dataset."""
     files: dict[str, str] = Field(default={})

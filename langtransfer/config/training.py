@@ -131,7 +131,6 @@ class TrainBaseCell(Model):
 class AdoptModelCell(Model):
     """Slice of one `adopt_model` cell."""
 
-    kind: Literal["file", "https", "hub"]
     format: Literal["huggingface", "llama2c", "sentencepiece", "lora", "delta"]
     revision: str = ""
     files: dict[str, str]

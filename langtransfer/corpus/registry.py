@@ -120,7 +120,7 @@ def identity(row: DatasetRow, sha256: Callable[[Path], str]) -> DatasetIdentity:
     if row.kind in ("atlas", "file"):
         files = {n: row.files.get(n) or sha256(p) for n, p in _paths(row).items()}
     return DatasetIdentity(
-        key=row.key, kind=row.kind, revision=row.revision, files=files, format=row.format,
+        key=row.key, revision=row.revision, files=files, format=row.format,
         field=row.field,
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def local_files(row: DatasetRow, work: Path) -> dict[str, Path]:
 
 def _pinned(source: DatasetIdentity) -> dict[str, object]:
     """What a row takes from the recipe instead of from the registry."""
-    return source.model_dump(include={"kind", "revision", "files", "format", "field"})
+    return source.model_dump(include={"revision", "files", "format", "field"})
 
 
 def _url(location: str, name: str) -> str:

@@ -31,7 +31,7 @@ def _documents(
     entry: FetchCorpusEntry, seed: int, paths: dict[str, Path]
 ) -> Iterator[dict[str, str]]:
     field = f"fetch_corpus, {entry.language}, {entry.dataset}, documents"
-    if entry.identity.kind != "atlas":
+    if entry.identity.format != "atlas":
         documents = read_documents(entry.identity.format, paths, entry.identity.field)
         return take(documents, entry.start, entry.documents, field)
     from langtransfer.corpus import atlas

@@ -24,7 +24,7 @@ def read_pairs(config: PrepareInstructionsCell, paths: dict[str, Path]) -> Itera
 
     Raises UserError for an unknown format and a record without the fields it needs.
     """
-    if config.identity.kind == "atlas":
+    if config.identity.format == "atlas":
         return _atlas(config, paths)
     if config.identity.format not in RECORDS:
         remedy = (

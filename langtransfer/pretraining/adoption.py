@@ -30,6 +30,11 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "chat_template.jinja",
 )  # fmt: skip
+# Releases that are no checkpoint by themselves, and what to do with them.
+UNMERGED = {
+    "lora": "a LoRA release: merge it into its base (peft, merge_and_unload), save as safetensors",
+    "delta": "an additive patch: add it to its base's weights, save as safetensors",
+}
 Files = Mapping[str, Path]
 
 
@@ -39,6 +44,8 @@ def adopt_model(job: Job) -> dict[str, Any]:
     Raises UserError for files that are missing, broken, pickled, or do not belong together.
     """
     cell = job.config(AdoptModelCell)
+    if cell.format in UNMERGED:
+        raise UserError("adopt", job.cell, f"is {UNMERGED[cell.format]}, and adopt that folder")
     files = {Path(name).name: path for name, path in local_files(job, cell).items()}
     adopters = {
         "huggingface": adopt_huggingface, "llama2c": adopt_llama2c,
@@ -59,7 +66,7 @@ def local_files(job: Job, cell: AdoptModelCell) -> dict[str, Path]:
     if len(languages) != 1:
         remedy = f"has {len(languages)} rows in {registry}: a model has one, language *"
         raise UserError("adopt", key, remedy)
-    source = DatasetIdentity(key=key, kind=cell.kind, revision=cell.revision, files=cell.files)
+    source = DatasetIdentity(key=key, revision=cell.revision, files=cell.files)
     return fetch(registry, source, languages[0], job.work)
 
 

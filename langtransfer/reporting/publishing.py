@@ -31,8 +31,8 @@ RUNS_COLUMNS = (
 class PlannedCell(Protocol):
     """What of a planned cell is needed here."""
 
-    stage: str
-
+    @property
+    def stage(self) -> str: ...
     @property
     def path(self) -> str: ...
     @property
@@ -89,4 +89,4 @@ def runs_csv(cells: Iterable[PlannedCell]) -> str:
 def _run(cell: PlannedCell, manifest: dict[str, Any]) -> dict[str, Any]:
     size = sum(file["bytes"] for file in manifest["outputs"]["files"].values())
     known = {"cell": cell.path, "key": cell.key, "stage": cell.stage, "bytes": size}
-    return {"device": "cpu", "cost": 0} | manifest["volatile"] | known
+    return {"device": "cpu", "cost": 0, **manifest["volatile"], **known}

@@ -120,8 +120,7 @@ class Planner:
             remedy = f"has format {identity.format}; a model has one of {', '.join(ADOPTABLE)}"
             raise UserError("adopt", adopt.model, remedy)
         settings = AdoptModelCell(
-            kind=identity.kind,  # type: ignore[arg-type]  # the atlas has another format
-            format=identity.format,  # type: ignore[arg-type]  # just checked
+            format=identity.format,
             revision=identity.revision,
             files=identity.files,
         )

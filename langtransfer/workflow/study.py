@@ -119,7 +119,7 @@ class Study:
         point = model.point
         return ReportRow(
             cell=cell.path,
-            stage=cell.stage,  # type: ignore[arg-type]  # one of the evaluation stages
+            stage=cell.stage,
             label=model.label,
             model=point.id,
             language=model.language,

@@ -30,7 +30,13 @@ def expanded(path: Path = TINY) -> dict[str, Any]:
 
 def leaves(value: Any, path: str = "") -> Iterator[str]:
     """Dotted paths of all leaves; an empty list or mapping is one."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else []
+    )
     found = [(f"{path}.{name}" if path else str(name), inner) for name, inner in items]
     if not found:
         yield path
@@ -78,13 +84,27 @@ def environment() -> dict[str, str]:
 
 
 def snakemake(
-    folder: Path, config: Path, *arguments: str, check: bool = True, snakefile: Path = ROOT / "Snakefile",
+    folder: Path,
+    config: Path,
+    *arguments: str,
+    check: bool = True,
+    snakefile: Path = ROOT / "Snakefile",
     profile: str = "profiles/local",
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake on a config with everything it writes under a folder."""
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder),
-        "--configfile", str(config), "--profile", str(snakefile.parent / profile), *arguments,
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(snakefile),
+        "--directory",
+        str(folder),
+        "--configfile",
+        str(config),
+        "--profile",
+        str(snakefile.parent / profile),
+        *arguments,
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=folder)
     if check and done.returncode:

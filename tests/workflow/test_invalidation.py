@@ -34,22 +34,34 @@ GROUPS = {
 }
 # What is made from a corpus, cell by cell: the English one trains the base and its tokenizer, and
 # so reaches every model; a target's reaches its own pieces, tokens, models and held-out text.
-ALL_BUT_CORPUS = [(stage, "*") for stage in f"{VOCABULARIES} train_base {MODELS} {EVALUATIONS}".split()]
+ALL_BUT_CORPUS = [
+    (stage, "*") for stage in f"{VOCABULARIES} train_base {MODELS} {EVALUATIONS}".split()
+]
 ENGLISH = [
     ("train_tokenizer", "en/base"),
-    *[(stage, "*") for stage in
-      f"extend_vocabulary pack_tokens train_base {MODELS} {EVALUATIONS}".split()],
+    *[
+        (stage, "*")
+        for stage in f"extend_vocabulary pack_tokens train_base {MODELS} {EVALUATIONS}".split()
+    ],
 ]
 TARGET = [
-    ("train_tokenizer", "*/ext100"), ("extend_vocabulary", "*"), ("extend_embeddings", "*"),
-    ("pack_tokens", "sw/*"), ("pack_tokens", "zh/*"), ("pretrain", "*"),
+    ("train_tokenizer", "*/ext100"),
+    ("extend_vocabulary", "*"),
+    ("extend_embeddings", "*"),
+    ("pack_tokens", "sw/*"),
+    ("pack_tokens", "zh/*"),
+    ("pretrain", "*"),
     *[(stage, "*ext100*") for stage in f"finetune perplexity knowledge {ANSWERS}".split()],
     *[(stage, "*-tokens.s1*") for stage in f"finetune perplexity knowledge {ANSWERS}".split()],
-    ("perplexity", "*/sw"), ("perplexity", "*/zh"),
+    ("perplexity", "*/sw"),
+    ("perplexity", "*/zh"),
     *[(stage, "*") for stage in REPORT.split()],
 ]
-AFTER = {"@after_every_corpus": ALL_BUT_CORPUS, "@after_english_corpus": ENGLISH,
-         "@after_target_corpus": TARGET}
+AFTER = {
+    "@after_every_corpus": ALL_BUT_CORPUS,
+    "@after_english_corpus": ENGLISH,
+    "@after_target_corpus": TARGET,
+}
 
 
 def rows_for(leaf: str) -> list[dict[str, str]]:
@@ -75,9 +87,12 @@ def selectors(row: dict[str, str]) -> list[tuple[str, str]]:
 def expected(rows: list[dict[str, str]], study: Study) -> set[str]:
     wanted = [pair for row in rows for pair in selectors(row)]
     return {
-        cell.path for cell in study.cells
-        if any(cell.stage == stage and fnmatch.fnmatchcase("/".join(cell.point), glob)
-               for stage, glob in wanted)
+        cell.path
+        for cell in study.cells
+        if any(
+            cell.stage == stage and fnmatch.fnmatchcase("/".join(cell.point), glob)
+            for stage, glob in wanted
+        )
     }
 
 

@@ -19,7 +19,7 @@ REAL = REPOSITORY / "tests" / "configs" / "real-datasets.csv"
 
 
 def cell(kind: str, format: str, language: str = "zh", **more: Any) -> FetchBenchmarkCell:
-    source = more.pop("identity", DatasetIdentity(key="test", kind="file", format=format))
+    source = more.pop("identity", DatasetIdentity(key="test", format=format))
     settings = {"items": None, "subjects": None, "shots": 0, "split": "test", "seed": 1} | more
     return FetchBenchmarkCell(
         kind=kind, format=format, language=language, identity=source, **settings

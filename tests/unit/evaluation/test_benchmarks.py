@@ -93,7 +93,7 @@ def test_held_out_text_of_the_atlas_is_in_no_corpus(tmp_path: Path) -> None:
 def test_any_dataset_may_be_held_out_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one\ntwo\n", encoding="utf-8")
-    source = DatasetIdentity(key="a", kind="file", format="txt")
+    source = DatasetIdentity(key="a", format="txt")
     rows = list(read_text(cell("text", "corpus", identity=source, items=1), {"a.txt": path}))
     assert rows == [{"id": "a.txt:1", "text": "one"}]
     with pytest.raises(UserError, match="items: 3: there are only 2"):

@@ -42,7 +42,7 @@ def adopt(tmp_path: Path) -> Adopt:
         registry.write_text(
             f"key,language,kind,location,revision,files\n{name},*,file,{source},,{cell};\n"
         )
-        settings = {"kind": "file", "format": form, "files": files}
+        settings = {"format": form, "files": files}
         job = make_job(tmp_path / name, f"adopt_model/{name}", settings, {}, registry=str(registry))
         run(job)
         return job

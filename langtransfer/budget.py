@@ -29,7 +29,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: object) -> Budget:
-        """Read a budget in any spelling (`500k-tokens` is `0.5M-tokens`); ValueError with the remedy."""
+        """Read a budget; `500k-tokens` is `0.5M-tokens`. ValueError says how to write one."""
         if text in (0, "0") and not isinstance(text, bool):
             return cls(0, None)
         match = PATTERN.fullmatch(text) if isinstance(text, str) else None

@@ -9,6 +9,6 @@ RESOURCES = ROOT / "resources"
 
 
 def locate(path: str | Path) -> Path:
-    """A path of the config or registry: absolute, or in the working folder, or in the repository."""
+    """A path of config or registry: absolute, in the working folder, or in the repository."""
     path = Path(path)
     return path if path.is_absolute() or path.exists() else ROOT / path

@@ -102,15 +102,15 @@ class Config(Model):
     languages: tuple[Language, ...] = Field(min_length=1)
     """Target languages, one a line, sorted."""
     base: BaseConfig
-    tokenizers: dict[Name, TokenizerConfig] = {}
+    tokenizers: dict[Name, TokenizerConfig] = Field(default={})
     """Vocabularies a base trained here can have."""
-    vocabularies: dict[Name, VocabularyConfig] = {}
+    vocabularies: dict[Name, VocabularyConfig] = Field(default={})
     """Extensions; `original` is always there."""
     mixes: dict[Name, MixConfig]
-    tunings: dict[Name, TuningConfig] = {}
+    tunings: dict[Name, TuningConfig] = Field(default={})
     """Instruction-tuning sets; `none` is always there."""
     models: tuple[ModelEntry, ...] = Field(min_length=1)
-    benchmarks: dict[Name, BenchmarkConfig] = {}
+    benchmarks: dict[Name, BenchmarkConfig] = Field(default={})
 
     fetch_corpus: FetchCorpusConfig
     clean_corpus: CleanCorpusConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False,
     "lines.linewidth": 1.6, "lines.markersize": 5, "savefig.transparent": True,
+    "text.parse_math": False,  # a label may hold a dollar sign
 }  # fmt: skip
 
 PANEL_WIDTH = 3.1  # inches; three stand beside each other on a page of 960 px
@@ -84,7 +86,10 @@ class Sheet:
                 list(handles.values()), list(handles), loc="outside lower center", ncols=columns
             )
         # Letters DejaVu lacks (a label in Chinese) are left to the reader's browser.
-        with rc_context({"svg.fonttype": "path" if drawable((*handles, *labels)) else "none"}):
+        letters = "path" if drawable((*handles, *labels)) else "none"
+        with rc_context({"svg.fonttype": letters}), warnings.catch_warnings():
+            if letters == "none":
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 

@@ -21,6 +21,13 @@ def target_languages(rows: Sequence[Row]) -> list[str]:
     return sorted({row["language"] for row in rows})
 
 
+def compared_languages(rows: Sequence[Row]) -> list[str]:
+    """Languages with more than one model to compare; all where there are none such."""
+    models = grouped(rows, lambda row: row["language"])
+    several = [code for code, own in models.items() if len({row["label"] for row in own}) > 1]
+    return sorted(several) or target_languages(rows)
+
+
 def budget_ladder(rows: Sequence[Row]) -> list[str]:
     """Budgets from little to much; they stand at equal distances."""
     amounts = {row["budget"]: pretraining(row) for row in rows}

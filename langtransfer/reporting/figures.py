@@ -24,6 +24,7 @@ from langtransfer.reporting.drawing import (
 from langtransfer.reporting.figure_data import (
     Row,
     budget_ladder,
+    compared_languages,
     family,
     grid_rows,
     grouped,
@@ -89,9 +90,11 @@ def _bits_per_byte(tables: Path, out: Path) -> bool:
     rows = grid_rows(read_csv(tables / "table2_perplexity.csv"))
     if not _keep(rows, out, "bits_per_byte"):
         return False
-    languages, families = target_languages(rows), list(grouped(rows, family))
+    languages, families = compared_languages(rows), list(grouped(rows, family))
     places = two_rows(languages, PANELS_A_ROW)
-    with Sheet(2 * len(languages), 2.3, columns=min(PANELS_A_ROW, len(languages))) as sheet:
+    columns = min(PANELS_A_ROW, len(languages))
+    panels = 2 * columns * -(-len(languages) // columns)
+    with Sheet(panels, 2.3, columns=columns) as sheet:
         for (language, source), place in places.items():
             chosen = [
                 row
@@ -128,7 +131,7 @@ def _quality(tables: Path, out: Path) -> bool:
     rows = grid_rows(read_csv(tables / "table1_response_quality.csv"))
     if not _keep(rows, out, "quality"):
         return False
-    languages, families = target_languages(rows), list(grouped(rows, family))
+    languages, families = compared_languages(rows), list(grouped(rows, family))
     with Sheet(len(languages), 2.7) as sheet:
         for axes, language in zip(sheet.axes, languages, strict=False):
             chosen = [row for row in rows if row["language"] == language]

@@ -65,7 +65,7 @@ def find_one(study: Study, name: str) -> Cell:
 
 
 def why(cell: Cell) -> list[Leaf] | None:
-    """Leaves that differ from the nearest finished key; None when no key of the cell is finished."""
+    """Leaves that differ from the nearest finished key; None when no key is finished."""
     finished = list(finished_recipes(cell.path))
     if not finished:
         return None

@@ -37,7 +37,8 @@ class Running:
     def __str__(self) -> str:
         left = self.seconds_left
         ends = f", {clock(left)} left" if left is not None else ""
-        return f"{self.cell}  {self.done:,.0f}/{self.total:,.0f} {self.unit}, {self.speed:,.0f}/s{ends}"
+        amount = f"{self.done:,.0f}/{self.total:,.0f} {self.unit}, {self.speed:,.0f}/s"
+        return f"{self.cell}  {amount}{ends}"
 
 
 def clock(seconds: float) -> str:

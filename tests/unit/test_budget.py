@@ -32,7 +32,7 @@ def test_parse(text: object, amount: int, unit: str | None, canonical: str) -> N
     "text", ["10k", "ten-tokens", 5, 1.5, None, True, "-1k-tokens", "0.5-tokens"]
 )
 def test_refuses(text: object) -> None:
-    with pytest.raises(ValueError, match="write 0|whole number"):
+    with pytest.raises(ValueError, match=r"write 0|whole number"):
         Budget.parse(text)
 
 

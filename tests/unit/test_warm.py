@@ -51,7 +51,10 @@ def wait_until(condition: object, seconds: float = 20.0) -> None:
 
 
 def client(address: Path, *argv: str, **popen: object) -> subprocess.Popen[str]:
-    code = "import sys; from langtransfer import warm; sys.exit(warm.delegate(sys.argv[1], sys.argv[2:]))"
+    code = (
+        "import sys; from langtransfer import warm;"
+        " sys.exit(warm.delegate(sys.argv[1], sys.argv[2:]))"
+    )
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         warm.SOCKET_VARIABLE: str(address),

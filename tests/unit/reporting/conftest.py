@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reporting_study import Effects, FakeStudy, Point, StudyMaker, grid
 
 from langtransfer.config.evaluation import ReportingConfig, StudyDescription
+from tests.unit.reporting.made_up import Effects, FakeStudy, Point, StudyMaker, grid
 
 
 @pytest.fixture(scope="session")

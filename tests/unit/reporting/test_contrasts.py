@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reporting_study import FakeStudy, Point, StudyMaker
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.errors import UserError
 from langtransfer.reporting.contrasts import Stratum, compare, estimate
 from langtransfer.reporting.results import Observations
+from tests.unit.reporting.made_up import FakeStudy, Point, StudyMaker
 
 
 def pick(study: FakeStudy, label: str, stage: str, language: str = "zh") -> Observations:

@@ -1,0 +1,156 @@
+"""Tables: every row, every documented column, numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from langtransfer.config.evaluation import ReportingConfig
+from langtransfer.reporting import advice, answers, claims
+from langtransfer.reporting.csvfile import Record
+from langtransfer.reporting.tables import COLUMNS, make_tables
+from langtransfer.resources import ROOT
+from langtransfer.statistics.intervals import wilson
+from tests.unit.reporting.made_up import BUDGETS, FakeStudy, Point, StudyMaker
+
+Tables = dict[str, list[Record]]
+
+
+@pytest.fixture(scope="module")
+def tables(study: FakeStudy, settings: ReportingConfig) -> Tables:
+    return make_tables(study.results(), "reference", settings)
+
+
+def row(tables: Tables, name: str, **wanted: object) -> Record:
+    (found,) = (r for r in tables[name] if wanted.items() <= r.items())
+    return found
+
+
+def test_every_record_has_its_columns_and_no_other(tables: Tables) -> None:
+    assert set(tables) == set(COLUMNS)
+    for name, records in tables.items():
+        assert records, name
+        assert all(set(record) == set(COLUMNS[name]) for record in records), name
+
+
+def test_every_column_is_documented() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    others = {
+        "claims": claims.COLUMNS, "claims_parts": claims.PART_COLUMNS,
+        "evidence": answers.EVIDENCE_COLUMNS, "answers": advice.ANSWER_COLUMNS,
+        "recipes": advice.RECIPE_COLUMNS,
+    }  # fmt: skip
+    shared = text[text.index("## Columns in common") : text.index("## `table1")]
+    for name, columns in (COLUMNS | others).items():
+        section = re.search(rf"## `{name}.csv`\n(.*?)(?=\n## |\Z)", text, re.DOTALL)
+        assert section, name
+        documented = set(re.findall(r"`([A-Za-z0-9_]+)`", section[1] + shared))
+        assert set(columns) <= documented, (name, set(columns) - documented)
+
+
+def test_perplexity_in_both_languages_at_every_budget_and_mix(tables: Tables) -> None:
+    found = {
+        (r["language"], r["evaluated"], r["vocabulary"], r["mix"], r["budget"])
+        for r in tables["table2_perplexity"]
+    }
+    for language in ("hi", "sw", "zh"):
+        for evaluated in (language, "en"):
+            for vocabulary in ("original", "ext500"):
+                for budget in BUDGETS:
+                    key = (language, evaluated, vocabulary, "target-only", budget)
+                    assert key in found
+            assert (language, evaluated, "original", "with-english", "800k-tokens") in found
+    for r in tables["table2_perplexity"]:
+        assert r["ppl_low"] < r["perplexity"] < r["ppl_high"]
+        assert r["bpb_low"] < r["bits_per_byte"] < r["bpb_high"]
+
+
+def test_perplexity_and_bits_are_of_sums(study: FakeStudy, tables: Tables) -> None:
+    found = row(tables, "table2_perplexity", label="LLaMA", language="zh", evaluated="zh")
+    values = next(
+        o.values for o in study.results()
+        if (o.row.label, o.row.stage, o.row.evaluated) == ("LLaMA", "perplexity", "zh")
+    )  # fmt: skip
+    nats = values["nats"].sum()
+    assert found["perplexity"] == pytest.approx(np.exp(nats / values["tokens"].sum()))
+    assert found["bits_per_character"] == pytest.approx(
+        nats / np.log(2) / values["characters"].sum()
+    )
+    assert found["paper_perplexity"] == 10.151
+
+
+def test_the_paper_stands_beside_equal_labels_and_tunings_only(tables: Tables) -> None:
+    same = row(tables, "table1_response_quality", label="LLaMA", language="zh", tuning="1k")
+    assert (same["paper_label"], same["paper_AVG"]) == ("LLaMA", 1.224)
+    others = [
+        r for r in tables["table1_response_quality"]
+        if (r["label"], r["language"], r["tuning"]) != ("LLaMA", "zh", "1k")
+    ]  # fmt: skip
+    assert all(r["paper_label"] is None and r["paper_AVG"] is None for r in others)
+    assert row(tables, "table3_languages", language="sw", tuning="1k")["paper_AVG"] == 0.794
+    assert row(tables, "table3_languages", language="zh", tuning="1k")["paper_AVG"] is None
+
+
+def test_quality_says_who_judged(tables: Tables) -> None:
+    assert {r["judge"] for r in tables["table1_response_quality"]} == {"reference"}
+    found = row(tables, "table1_response_quality", label="LLaMA", language="hi", tuning="200")
+    aspects = [found[name] for name in ("ACC", "F", "INFO", "LC", "H")]
+    assert found["AVG"] == pytest.approx(np.mean(aspects))
+    assert found["AVG_without_H"] == pytest.approx(np.mean(aspects[:4]))
+    assert found["low"] < found["AVG"] < found["high"]
+
+
+def test_knowledge_has_wilson_intervals_and_chance(tables: Tables) -> None:
+    found = row(tables, "figure2_knowledge", label="LLaMA", language="zh", evaluated="zh")
+    hits = round(found["accuracy"] * found["n"])
+    assert (found["low"], found["high"]) == wilson(hits, 120)
+    assert found["chance"] == 0.25
+
+
+def test_switching_counts_intruders(tables: Tables) -> None:
+    found = row(tables, "figure4_code_switching", label="LLaMA", language="zh", tuning="200")
+    assert found["rate"] == pytest.approx(2 / 60)
+    assert found["intruders"] == "Latn:2"
+    assert (found["by_line"], found["by_word"]) == (0.0, pytest.approx(2 / 60))
+
+
+def test_retained_is_paired_with_the_base(tables: Tables) -> None:
+    wanted = {"language": "zh", "metric": "bits_per_byte"}
+    target = row(tables, "english_retained", label="LLaMA+800k", **wanted)
+    mixed = row(tables, "english_retained", label="LLaMA+800k+en", **wanted)
+    assert target["change"] == pytest.approx(0.8, abs=0.02)
+    assert mixed["change"] == pytest.approx(0.04, abs=0.02)
+    assert target["change"] == pytest.approx(target["value"] - target["base_value"])
+    # Paired: much narrower than the models' own intervals.
+    assert target["change_high"] - target["change_low"] < (target["high"] - target["low"]) / 3
+    base = row(tables, "english_retained", label="LLaMA", **wanted)
+    assert base["change"] is None
+    assert {r["metric"] for r in tables["english_retained"]} == {
+        "bits_per_byte", "accuracy", "AVG",
+    }  # fmt: skip
+
+
+def test_categories_add_up(tables: Tables) -> None:
+    found = [
+        r for r in tables["by_category"]
+        if (r["label"], r["language"], r["tuning"], r["metric"], r["evaluated"])
+        == ("LLaMA", "zh", "1k", "AVG", "zh")
+    ]  # fmt: skip
+    whole = row(tables, "table1_response_quality", label="LLaMA", language="zh", tuning="1k")
+    assert sum(r["n"] for r in found) == whole["n"]
+    assert np.average([r["value"] for r in found], weights=[r["n"] for r in found]) == (
+        pytest.approx(whole["AVG"])
+    )
+
+
+def test_without_judged_answers_the_rate_is_empty(
+    make_study: StudyMaker, settings: ReportingConfig
+) -> None:
+    study = make_study(points=[Point("LLaMA", "target-only", "original", "0")])
+    for cell, folder in study.folders.items():
+        if cell.startswith("code_switching"):
+            (folder / "code_switching.jsonl").write_text("")
+    (first, *_) = make_tables(study.results(), "reference", settings)["figure4_code_switching"]
+    assert (first["rate"], first["n"]) == (None, 0)

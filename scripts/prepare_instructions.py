@@ -32,7 +32,7 @@ def run(job: Job) -> dict[str, Any]:
     paths = fetch(registry, config.identity, config.language, job.work)
     chosen = Filter(config.max_characters)
     # The atlas has no end: its first pairs are put in order; of a file, all are.
-    enough = config.source.examples if config.identity.kind == "atlas" else None
+    enough = config.source.examples if config.identity.format == "atlas" else None
     kept = itertools.islice(chosen.keep(read_pairs(config, paths)), enough)
     ordered = in_stable_order(kept, config.seed)
     pairs = first_pairs(ordered, config.source.examples, config.source.dataset)

@@ -22,6 +22,7 @@ from langtransfer.job import Job
 from langtransfer.pretraining.checkpoints import link_or_copy
 from langtransfer.pretraining.llama2c import read_model, read_tokenizer
 from langtransfer.pretraining.models import embedding_rows, save_config, weight_files
+from langtransfer.resources import locate
 from langtransfer.vocabulary.contract import check_model_fits, write_contract, write_vocabulary
 from langtransfer.vocabulary.conversion import read_proto
 
@@ -61,7 +62,7 @@ def adopt_model(job: Job) -> dict[str, Any]:
 def local_files(job: Job, cell: AdoptModelCell) -> dict[str, Path]:
     """The row's files on this machine, verified against the recipe's checksums."""
     key = job.cell.split("/", 1)[1]
-    registry = Path(job.runtime.registry)
+    registry = locate(job.runtime.registry)
     languages = sorted(language for name, language in load_registry(registry).rows if name == key)
     if len(languages) != 1:
         remedy = f"has {len(languages)} rows in {registry}: a model has one, language *"

@@ -8,7 +8,6 @@ from functools import partial
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.answers import (
-    PLAIN_MIX,
     QUESTIONS,
     Evidence,
     Question,
@@ -19,7 +18,14 @@ from langtransfer.reporting.answers import (
 from langtransfer.reporting.contrasts import estimate
 from langtransfer.reporting.csvfile import Record
 from langtransfer.reporting.figure_data import language_name
-from langtransfer.reporting.results import Observations, amount, is_base, model_name, on_target
+from langtransfer.reporting.results import (
+    PLAIN_MIX,
+    Observations,
+    amount,
+    is_base,
+    model_name,
+    on_target,
+)
 
 ANSWER_COLUMNS = ("language", "question", "choice", "shown", "answer")
 RECIPE_COLUMNS = (

@@ -19,7 +19,7 @@ from typing import Literal
 from langtransfer.config.evaluation import ReportingConfig, ReportRow
 from langtransfer.reporting.contrasts import METRICS, Stratum, compare
 from langtransfer.reporting.csvfile import Record, written
-from langtransfer.reporting.results import Observations, amount, on_target
+from langtransfer.reporting.results import PLAIN_MIX, Observations, amount, on_target
 from langtransfer.reporting.selection import (
     Key,
     Matching,
@@ -36,7 +36,6 @@ from langtransfer.statistics.power import items_needed, minimum_detectable_effec
 
 QUESTIONS = ("vocabulary", "mix", "pretraining", "tuning")
 Question = Literal["vocabulary", "mix", "pretraining", "tuning"]
-PLAIN_MIX = "target-only"
 MIX_METRICS: tuple[tuple[str, TuningLevel, Where], ...] = (
     ("bits_per_byte", "none", "source"),
     ("bits_per_byte", "none", "target"),

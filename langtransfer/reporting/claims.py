@@ -91,9 +91,9 @@ def largest_budget(found: Sequence[Part]) -> int:
 
 def _reach(tested: Tested) -> str:
     reached = largest_budget(tested.parts)
-    here = f"{reached:,}" if reached else "budgets counted in samples"
+    here = f"this study {reached:,}" if reached else "this study's budgets are in samples"
     needed = tested.alternative.support_needs_tokens
-    return f"The claim reaches {needed:,} tokens, this study {here}: agreement is not yet support"
+    return f"The claim reaches {needed:,} tokens, {here}: agreement is not yet support"
 
 
 def at_floor(part: Part, settings: ReportingConfig) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from langtransfer.budget import Budget
 from langtransfer.languages import known_languages
+from langtransfer.reporting.results import PLAIN_MIX
 
 Row = Mapping[str, str]
 
@@ -51,7 +52,7 @@ def unit(budgets: Sequence[str]) -> str:
 
 def family(row: Row) -> str:
     """Vocabulary and mix: what a line of a budget plot stands for."""
-    mix = "" if row["mix"] in ("target-only", "") else f", {row['mix']}"
+    mix = "" if row["mix"] in (PLAIN_MIX, "") else f", {row['mix']}"
     return f"{row['vocabulary']}{mix}"
 
 

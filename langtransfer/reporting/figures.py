@@ -37,6 +37,7 @@ from langtransfer.reporting.figure_data import (
     two_rows,
     unit,
 )
+from langtransfer.reporting.results import PLAIN_MIX
 from langtransfer.reporting.tables import PAPER_SWITCHING
 
 FIGURES = (
@@ -150,7 +151,7 @@ def _english_kept(tables: Path, out: Path) -> bool:
     ]  # fmt: skip
     if not _keep(rows, out, "english_kept"):
         return False
-    mixes = sorted({row["mix"] for row in rows}, key=lambda mix: (mix != "target-only", mix))
+    mixes = sorted({row["mix"] for row in rows}, key=lambda mix: (mix != PLAIN_MIX, mix))
     languages, labels = target_languages(rows), _labels(rows)
     with Sheet(len(languages), 0.9 + 0.24 * len(labels)) as sheet:
         for axes, language in zip(sheet.axes, languages, strict=False):
@@ -213,7 +214,7 @@ def _knowledge_panel(
     if rows[0]["chance"]:
         axes.axvline(float(rows[0]["chance"]), color=INK, linewidth=0.8, linestyle=":")
     axes.set_title(panel_title(rows[0]), loc="left")
-    axes.set_xlabel(f"{rows[0]['benchmark']} accuracy (dotted: chance)")
+    axes.set_xlabel(f"{rows[0]['benchmark']}\naccuracy (dotted: chance)")
 
 
 def _code_switching(tables: Path, out: Path) -> bool:

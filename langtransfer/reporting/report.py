@@ -34,13 +34,19 @@ def page(tables: Path, figures: Path, claims: Path, config: ReportCell) -> str:
     """The whole page as text; everything it shows is inside it."""
     claim_rows = views.claim_rows(claims)
     quality = read_csv(tables / "table1_response_quality.csv")
+    languages = read_csv(tables / "table3_languages.csv")
+    # A column of the paper's averages only where some row of ours has its label and tuning.
+    beside = {
+        "quality": any(row["paper_AVG"] for row in quality),
+        "languages": any(row["paper_AVG"] for row in languages),
+    }
     return _environment().get_template("index.html.jinja").render(
         config=config, study=config.study, style=Markup(_resource("style.css")),
         cards=views.cards(claims, config), claims=claim_rows,
         counts=views.verdict_counts(claim_rows),
         quality=quality, best=views.best(quality, "AVG"),
         perplexity=views.perplexity_rows(tables),
-        languages=read_csv(tables / "table3_languages.csv"),
+        languages=languages, beside=beside,
         knowledge=read_csv(tables / "figure2_knowledge.csv"),
         switching=read_csv(tables / "figure4_code_switching.csv"),
         retained=read_csv(tables / "english_retained.csv"),

@@ -27,6 +27,8 @@ FIELDS = dict(
         strict=True,
     )
 )
+# The mix every other is compared with: further pretraining on the target alone.
+PLAIN_MIX = "target-only"
 FILES = {
     "score": "scores.jsonl",
     "knowledge": "predictions.jsonl",
@@ -150,7 +152,8 @@ def on_target(row: ReportRow) -> bool:
 def sort_key(row: ReportRow) -> tuple[Any, ...]:
     """Order of every table: language, then the grid from little to much, adopted last."""
     return (
-        row.language, row.adopted, row.vocabulary != "original", row.vocabulary, row.mix,
+        row.language, row.adopted, row.vocabulary != "original", row.vocabulary,
+        row.mix != PLAIN_MIX, row.mix,
         amount(row), row.label, row.seed, row.tuning_examples, row.tuning, row.benchmark,
         row.evaluated != row.language, row.cell,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from langtransfer.budget import Budget
@@ -42,6 +42,8 @@ from langtransfer.config.vocabulary import (
 from langtransfer.corpus import registry
 from langtransfer.errors import UserError
 from langtransfer.evaluation.resources import benchmark_resources
+from langtransfer.languages import known_languages
+from langtransfer.provenance import digest
 from langtransfer.resources import RESOURCES, ROOT, locate
 from langtransfer.workflow.cells import Cell
 from langtransfer.workflow.points import BASE, Point, fill_shares, smaller_budget
@@ -149,6 +151,7 @@ class Planner:
             pieces = self.train_tokenizer(point.targets, point.vocabulary, entry.train)
         settings = ExtendVocabularyCell(pieces=entry.pieces, languages=point.targets)
         parents = {"base": self.original_vocabulary(), "pieces": pieces}
+        scripts = self._language_rows(*point.targets) if entry.pieces == "target-script" else {}
         return self._cell("extend_vocabulary", (point.stream, point.vocabulary), settings, parents)
 
     def extend_embeddings(self, point: Point) -> Cell:
@@ -293,7 +296,9 @@ class Planner:
         answers = self.generate(point, tuning, benchmark, language)
         settings = ScoreCell(**self.config.score.model_dump(), language=language)
         prompt = RESOURCES / "prompts" / "judge" / f"{settings.judge.prompt}.jinja"
-        sources = self._sources(prompt) if settings.judge.kind == "openai" else {}
+        sources = self._language_rows(language)
+        if settings.judge.kind == "openai":
+            sources |= self._sources(prompt)
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
         return self._cell("score", answers.point, settings, parents, sources)
 
@@ -302,7 +307,8 @@ class Planner:
         answers = self.generate(point, tuning, benchmark, language)
         settings = CodeSwitchingCell(**self.config.code_switching.model_dump(), language=language)
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
-        return self._cell("code_switching", answers.point, settings, parents)
+        sources = self._language_rows(language)
+        return self._cell("code_switching", answers.point, settings, parents, sources)
 
     def knowledge(self, point: Point, tuning: Tuning | None, benchmark: str, language: str) -> Cell:
         """Multiple-choice accuracy."""
@@ -340,6 +346,14 @@ class Planner:
 
     def _identity(self, dataset: str, language: str) -> DatasetIdentity:
         return registry.identity(self._registry.row(dataset, language), self._hash)
+
+    def _language_rows(self, *languages: str) -> dict[str, str]:
+        """Rows of languages.csv a cell reads: the scripts of its languages, and no others'."""
+        known = known_languages()
+        return {
+            f"resources/languages.csv#{language}": digest(asdict(known[language]))
+            for language in languages
+        }
 
     def _sources(self, *files: Path) -> dict[str, str]:
         return {file.relative_to(ROOT).as_posix(): self._hash(file) for file in files}

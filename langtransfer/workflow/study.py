@@ -48,7 +48,7 @@ class Study:
         study = self._description()
         tables_settings = TablesCell(**settings, rows=rows, study=study)
         tables = Cell("tables", (NAME,), tables_settings, results, sources)
-        figures = Cell("figures", (NAME,), FiguresCell(**settings), {"tables": tables})
+        figures = Cell("figures", (NAME,), FiguresCell(**settings), {"tables": tables}, sources)
         claims_settings = ClaimsCell(**settings, rows=rows)
         claims = Cell("claims", (NAME,), claims_settings, {"tables": tables} | results, sources)
         makers = {"tables": tables, "figures": figures, "claims": claims}
@@ -125,6 +125,7 @@ class Study:
             language=model.language,
             evaluated=evaluated,
             mix=point.mix,
+            mix_languages=point.filled.languages(),
             vocabulary=point.vocabulary,
             budget=str(point.budget),
             budget_tokens=point.budget.amount if point.budget.unit != "samples" else None,

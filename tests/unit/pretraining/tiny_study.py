@@ -26,7 +26,25 @@ OPTIMIZATION = {
     "sequence_length": 32, "global_batch_tokens": 128, "learning_rate": 1e-2,
     "schedule": "constant", "warmup_steps": 2, "weight_decay": 0.1,
 }  # fmt: skip
-WORDS = ["the", "cat", "dog", "sees", "a", "red", "blue", "house", "in", "green", "garden", "and", "sings", "old", "song", "of", "river"]
+WORDS = [
+    "the",
+    "cat",
+    "dog",
+    "sees",
+    "a",
+    "red",
+    "blue",
+    "house",
+    "in",
+    "green",
+    "garden",
+    "and",
+    "sings",
+    "old",
+    "song",
+    "of",
+    "river",
+]
 Digests = dict[str, str]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from langtransfer.config import RuntimeConfig
+from langtransfer.disk import full_disk_explained
 from langtransfer.errors import UserError
 from langtransfer.job import Job, write_atomically
 from langtransfer.provenance import (
@@ -41,14 +42,15 @@ Stage = Callable[[Job], dict[str, Any]]
 def execute(stage: str, run: Stage, recipe_file: Path, runtime: RuntimeConfig) -> str:
     """Make sure the cell of a recipe is finished; returns "computed" or "kept".
 
-    Raises UserError for bad input and for a parent that is not what the recipe names.
+    Raises UserError for bad input, for a parent that is not what the recipe names and for a
+    full disk.
     """
     recipe = read_recipe(recipe_file)
     if recipe["stage"] != stage:
         raise UserError("recipe", str(recipe_file), f"is one of {recipe['stage']}, not {stage}")
     key = recipe_file.stem
     folder, work = result_folder(recipe["cell"], key), WORK / recipe["cell"] / key
-    with _only_writer(work):
+    with _only_writer(work), full_disk_explained(work, half_written=work / "out"):
         parents = check_parents(recipe)
         done = "kept"
         if not _is_complete(folder / "data", key):

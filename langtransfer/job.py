@@ -9,11 +9,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from langtransfer.config import Model, RuntimeConfig
+if TYPE_CHECKING:  # every stage script imports this module before it asks the warm worker
+    from langtransfer.config import Model, RuntimeConfig
 
-Settings = TypeVar("Settings", bound=Model)
+Settings = TypeVar("Settings", bound="Model")
+
+
+def _default_runtime() -> RuntimeConfig:
+    from langtransfer.config import RuntimeConfig
+
+    return RuntimeConfig()
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Job:
     parents: Mapping[str, Path]
     out: Path
     work: Path
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    runtime: RuntimeConfig = field(default_factory=_default_runtime)
 
     def config(self, model: type[Settings]) -> Settings:
         """The recipe's settings as the stage's own typed model."""

@@ -24,11 +24,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOCKET_VARIABLE = "LANGTRANSFER_WORKER"
-# Stages whose imports are heavy; the others are quicker in a process of their own.
+# Threads start on first use and do not survive a fork: none may start while importing. OpenBLAS
+# and pyarrow's allocator start one at once, and asking the CUDA driver for GPUs would leave the
+# children with a driver they cannot use.
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+# Stages that work on their parents alone; those that may ask the Hugging Face hub for something
+# (fetch_corpus, fetch_benchmark, prepare_instructions, adopt_model) are not served: it is offline.
 STAGES = frozenset(
     {
         "train_base",
-        "adopt_model",
         "extend_embeddings",
         "pretrain",
         "finetune",
@@ -40,11 +49,8 @@ STAGES = frozenset(
         "pack_tokens",
         "code_switching",
         "score",
-        "fetch_corpus",
         "clean_corpus",
         "split_corpus",
-        "prepare_instructions",
-        "fetch_benchmark",
         "tables",
         "figures",
         "claims",
@@ -59,12 +65,25 @@ PRELOADED = (
     "peft",
     "trl",
     "trl.trainer.sft_trainer",
+    "deepspeed",  # the Trainer imports it where it is installed, whether used or not
     "lm_eval",
     "lm_eval.models.huggingface",
     "sentencepiece",
     "tokenizers",
     "scipy.stats",
     "pandas",
+    "sacrebleu",
+    "py3langid.langid",
+    "langtransfer.execution",
+    "langtransfer.pretraining.training",
+    "langtransfer.finetuning.training",
+    "langtransfer.evaluation.code_switching",
+    "langtransfer.evaluation.generation",
+    "langtransfer.evaluation.knowledge",
+    "langtransfer.evaluation.perplexity",
+    "langtransfer.evaluation.reference_judge",
+    "langtransfer.vocabulary.extension",
+    "langtransfer.vocabulary.training",
 )
 PASSED = (
     "OMP_NUM_THREADS",
@@ -175,9 +194,11 @@ def _be_child(request: dict[str, object], descriptors: list[int], worker: int) -
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        try:  # a full disk fails the flush; the child must not go on as a second worker
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
 
 def _run_stage(stage: str, argv: list[str]) -> int:

@@ -16,12 +16,23 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")])
 )
 
+# glibc gives big blocks back to the kernel and faults them in again, step after step: a tuning run
+# with large logits took 34 s instead of 12 s, with the same bytes. Compiled modules are kept.
+os.environ |= {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+    "MALLOC_ARENA_MAX": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 STUDY = None
 if workflow.is_main_process:
     from langtransfer.workflow import session
 
     # `configfile:` would merge the paper's config into the one given: mappings add up.
-    STUDY = session.open_study(workflow.overwrite_configfiles, workflow.basedir)
+    STUDY = session.open_study(workflow)
     os.environ["LANGTRANSFER_RUNTIME"] = STUDY.config.runtime.model_dump_json()
     atexit.register(session.close, STUDY, workflow)
 
@@ -55,6 +66,10 @@ def stage(name):
 
 onstart:
     session.start_worker(workflow)
+
+
+onsuccess:
+    session.remember_success()
 
 
 onerror:

@@ -1,7 +1,8 @@
 """Run the study under a Snakemake profile and show how far it is.
 
 Example: python -m scripts.watch --profile profiles/demo
-On a terminal: a live view. Elsewhere: a line every ten seconds in which something finished.
+On a terminal: a live view. Elsewhere: a line when something finished, at most every ten seconds and
+at least every minute.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def _lines(watcher: Watcher, console: Console) -> Callable[[list[Running]], None
 
     def show(running: list[Running]) -> None:
         now = time.monotonic()
-        if now - last["time"] < 10 or watcher.finished == last["finished"]:
+        quiet = now - last["time"]
+        if quiet < 10 or (quiet < 60 and watcher.finished == last["finished"]):
             return
         last.update(time=now, finished=watcher.finished)
         left = clock(watcher.seconds_left(running))

@@ -21,7 +21,8 @@ from langtransfer.provenance import SourceHashes, write_recipe
 from langtransfer.reporting.paper import reporting_resources
 from langtransfer.resources import ROOT
 from langtransfer.workflow.cells import Cell, ancestry
-from langtransfer.workflow.planning import Planner, Tuning
+from langtransfer.workflow.planning import Tuning
+from langtransfer.workflow.planning_evaluation import EvaluationPlanner
 from langtransfer.workflow.points import StudyModel, study_models
 
 NAME = "study"  # the {name} wildcard of the report's stages
@@ -33,7 +34,7 @@ class Study:
     def __init__(self, config: Config, hasher: SourceHashes) -> None:
         self.config = config
         self.hasher = hasher
-        self.planner = Planner(config, hasher)
+        self.planner = EvaluationPlanner(config, hasher)
 
     @cached_property
     def report(self) -> Cell:
@@ -125,7 +126,7 @@ class Study:
             language=model.language,
             evaluated=evaluated,
             mix=point.mix,
-            mix_languages=point.filled.languages(),
+            mix_languages=() if point.adopt else point.filled.languages(),
             vocabulary=point.vocabulary,
             budget=str(point.budget),
             budget_tokens=point.budget.amount if point.budget.unit != "samples" else None,

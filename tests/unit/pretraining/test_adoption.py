@@ -211,6 +211,23 @@ def test_sentencepiece_model(adopt: Adopt, vocabulary: Path, tmp_path: Path) -> 
     assert found == digests(vocabulary)
 
 
+def test_registry_of_the_repository_is_found_from_any_folder(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scripts.adopt_model import run
+
+    monkeypatch.chdir(tmp_path)
+    source = shared_data / "tokenizers" / "llama" / "tokenizer.model"
+    files = {"tokenizer.model": hashlib.sha256(source.read_bytes()).hexdigest()}
+    settings = {"format": "sentencepiece", "files": files}
+    job = make_job(
+        tmp_path / "job", "adopt_model/llama-tokenizer", settings, {},
+        registry="tests/configs/real-datasets.csv",
+    )  # fmt: skip
+    run(job)
+    assert read_contract(job.out).size == 32_000
+
+
 def test_no_such_row(adopt: Adopt, vocabulary: Path, tmp_path: Path) -> None:
     from scripts.adopt_model import run
 

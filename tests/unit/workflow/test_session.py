@@ -1,0 +1,126 @@
+"""Around a run of Snakemake: the plan's one line, failed jobs' last words, the report's copy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from langtransfer.errors import UserError
+from langtransfer.reporting.publishing import publish_report, runs_csv
+from langtransfer.workflow import session
+from tests.unit.workflow.test_verbs import FakeStudy
+from tests.workflow.conftest import TINY
+
+
+def test_error_lines(tmp_path: Path) -> None:
+    for number, (name, text) in enumerate(
+        {
+            "old": "error: before the run",
+            "fine": "all well",
+            "torn": "",
+            "b": "traceback\nerror: second",
+            "a": "error: first",
+            "again": "error: first",
+        }.items()
+    ):
+        log = tmp_path / "stage" / f"{name}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(text)
+        os.utime(log, (100 + number, 100 + number))
+    os.utime(tmp_path / "stage" / "a.log", (101, 101))
+    os.utime(tmp_path / "stage" / "old.log", (10, 10))
+    assert list(session.error_lines(tmp_path, since=50)) == ["error: first", "error: second"]
+
+
+def test_a_bad_config_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        session.open_study([tmp_path / "absent.yaml"], str(tmp_path))
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: config: ")
+
+
+def test_open_study_writes_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = session.open_study([TINY], str(tmp_path))
+    assert {cell.recipe_file for cell in study.cells} == {
+        path.relative_to(tmp_path) for path in (tmp_path / "recipes").rglob("*.json")
+    }
+    manifests = study.manifests("train_base", "report")
+    assert [path.split("/")[1] for path in manifests] == ["train_base", "report"]
+
+
+def test_no_worker_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(session.subprocess, "Popen", refuse)
+    monkeypatch.setenv("LANGTRANSFER_WORKER", "none")
+    session.start_worker(SimpleNamespace(local_exec=True))
+    monkeypatch.delenv("LANGTRANSFER_WORKER")
+    session.start_worker(SimpleNamespace(local_exec=False))
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    study: Any = FakeStudy()
+    study.run()
+    return study
+
+
+def test_close_copies_the_report_or_repeats_the_errors(
+    finished: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(session, "_root", tmp_path)
+    session.close(finished, SimpleNamespace(dryrun=True))
+    assert not (tmp_path / "results" / "report").exists()
+    session.close(finished, SimpleNamespace(dryrun=False))
+    assert (tmp_path / "results" / "report" / "made.json").exists()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "x.log").write_text("error: field: 'value': remedy\n")
+    monkeypatch.setattr(session, "_started", 0.0)
+    monkeypatch.setattr(session, "_failed", False)
+    session.remember_failure()
+    session.close(finished, SimpleNamespace(dryrun=False))
+    assert capsys.readouterr().err == "error: field: 'value': remedy\n"
+
+
+def test_publish_replaces_what_is_not_of_the_report(finished: Any, tmp_path: Path) -> None:
+    target = tmp_path / "report"
+    target.mkdir()
+    (target / "stale.csv").write_text("of an earlier report")
+    publish_report(finished, target)
+    assert sorted(path.name for path in target.iterdir()) == ["made.json", "runs.csv"]
+    before = (target / "made.json").stat().st_ino
+    publish_report(finished, target)
+    assert (target / "made.json").stat().st_ino == before, "equal files are left alone"
+
+
+def test_runs_csv_has_a_row_a_finished_cell(finished: Any) -> None:
+    lines = runs_csv([*finished.cells, *FakeStudy(seed=9).cells]).splitlines()
+    assert lines[0].startswith("cell,key,stage,seconds,tokens")
+    # Two of the other study's cells are the same cells; its third was never computed.
+    assert len(lines) == 1 + 3 + 2
+
+
+def test_a_study_that_cannot_be_planned_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fail(path: Path) -> None:
+        raise UserError("field", "value", "remedy")
+
+    monkeypatch.setattr(session, "plan", fail)
+    with pytest.raises(SystemExit):
+        session.open_study([TINY], str(tmp_path))
+    assert list(tmp_path.iterdir()) == []

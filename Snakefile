@@ -22,6 +22,24 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# On a cluster: these need the internet or take seconds, and stay where Snakemake runs.
+localrules:
+    all,
+    corpora,
+    models,
+    evaluations,
+    fetch_corpus,
+    adopt_model,
+    prepare_instructions,
+    fetch_benchmark,
+    score,
+    code_switching,
+    tables,
+    figures,
+    claims,
+    report,
+
+
 wildcard_constraints:
     key="[0-9a-f]{16}",
     language="[a-z]{2,3}",

@@ -19,6 +19,7 @@ from langtransfer.job import write_atomically
 
 KEY_LENGTH = 16  # hexadecimal digits: 64 bits, no accidental collision among millions of cells
 STAMP = ".cell.json"
+MEND_RECIPE = "delete it and run again (it is written anew), or restore it from git"
 RECIPES, RESULTS, WORK = Path("recipes"), Path("results"), Path("work")
 
 
@@ -77,9 +78,11 @@ def result_folder(cell: str, key: str) -> Path:
 
 
 def write_recipe(recipe: Mapping[str, Any]) -> Path:
-    """Write an immutable recipe; a recipe that is there stays as it is."""
+    """Write an immutable recipe; one that is there stays as it is. UserError when it was edited."""
     path = recipe_path(recipe["cell"], key_of(recipe))
-    if not path.exists():
+    if path.exists():
+        read_recipe(path)
+    else:
         write_atomically(
             path, json.dumps(recipe, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
         )
@@ -95,11 +98,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
             "recipe", str(path), "no such recipe; plan it with: snakemake -n all"
         ) from None
     except ValueError as error:
-        raise UserError("recipe", str(path), f"not JSON ({error}); restore it from git") from None
+        raise UserError("recipe", str(path), f"not JSON ({error}); {MEND_RECIPE}") from None
     if path.stem != key_of(recipe):
-        raise UserError(
-            "recipe", str(path), "changed by hand: its hash is not its name; restore it"
-        )
+        remedy = f"changed by hand, its hash is not its name; {MEND_RECIPE}"
+        raise UserError("recipe", str(path), remedy)
     return recipe
 
 

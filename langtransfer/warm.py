@@ -218,10 +218,22 @@ def _die_with(worker: int) -> None:
         os._exit(1)
 
 
-def main() -> None:
-    """`python -m langtransfer.warm SOCKET`: import, then serve."""
+def preload() -> None:
+    """Import and load what every child would otherwise by itself; starts no thread."""
     for module in PRELOADED:
         importlib.import_module(module)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    from langtransfer.evaluation.code_switching import load_identifier
+
+    # It compiles a thousand regular expressions the first time in a process.
+    get_checkpoint_conversion_mapping("llama")  # type: ignore[no-untyped-call]
+    load_identifier()
+
+
+def main() -> None:
+    """`python -m langtransfer.warm SOCKET`: import, then serve."""
+    preload()
     gc.collect()
     gc.freeze()  # keep the imported objects' pages shared between children
     Worker(Path(sys.argv[1])).run()

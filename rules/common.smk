@@ -32,7 +32,11 @@ if workflow.is_main_process:
     from langtransfer.workflow import session
 
     # `configfile:` would merge the paper's config into the one given: mappings add up.
-    STUDY = session.open_study(workflow)
+    STUDY = session.open_study(
+        workflow.overwrite_configfiles,
+        workflow.basedir,
+        workflow.config_settings.config,
+    )
     os.environ["LANGTRANSFER_RUNTIME"] = STUDY.config.runtime.model_dump_json()
     atexit.register(session.close, STUDY, workflow)
 
@@ -65,6 +69,7 @@ def stage(name):
 
 
 onstart:
+    session.remember_start()
     session.start_worker(workflow)
 
 

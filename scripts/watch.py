@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -74,12 +75,14 @@ def _run(command: list[str], watcher: Watcher, console: Console) -> int:
     LOG.parent.mkdir(exist_ok=True)
     with LOG.open("w") as log, _view(watcher, console) as show:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        # Asked to stop, stop Snakemake as Ctrl-C would: it ends its jobs and lets go of its lock.
+        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
         try:
             while process.poll() is None:
                 show(watcher.look())
                 time.sleep(0.5)
         except KeyboardInterrupt:
-            process.wait()  # Snakemake got the signal too and stops its jobs
+            process.wait()  # the terminal sent Snakemake the signal too
     watcher.look()
     return process.returncode
 

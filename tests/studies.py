@@ -6,10 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from langtransfer import warm
+from langtransfer.config.loading import load_config
+from langtransfer.provenance import read_manifest
 from langtransfer.resources import ROOT
 
 TINY = ROOT / "tests" / "configs" / "tiny.yaml"
@@ -22,7 +29,11 @@ def environment() -> dict[str, str]:
     """
     bins = [str(Path(sys.executable).parent)]
     bins += [p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "scontrol").exists()]
-    variables = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "SLURM"))}
+    variables = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("SNAKEMAKE", "SLURM", "LANGTRANSFER"))
+    }
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     return variables | {"PATH": os.pathsep.join([*bins, "/usr/bin", "/bin"])}
 
@@ -62,3 +73,54 @@ def digests(folder: Path) -> dict[str, str]:
         path.relative_to(folder).as_posix(): json.loads(path.read_text())["outputs"]["digest"]
         for path in sorted((folder / "results").rglob("manifest.json"))
     }
+
+
+def branch(finished: Path, folder: Path, *without: str) -> Path:
+    """A study that reads a finished one's cells but for those named, which it has yet to compute.
+
+    Cells are never written once finished, so links to them are as good as copies.
+    """
+    folder.mkdir()
+    (folder / "recipes").symlink_to(finished / "recipes")
+    for manifest in (finished / "results").rglob("manifest.json"):
+        cell = manifest.parent.relative_to(finished)
+        if cell.parent.relative_to("results").as_posix() not in without:
+            (folder / cell.parent).mkdir(parents=True, exist_ok=True)
+            (folder / cell).symlink_to(manifest.parent)
+    return folder
+
+
+def result_of(folder: Path, cell: str) -> Path:
+    """`results/<cell>/<key>` of a study's one finished result of a cell."""
+    (manifest,) = folder.glob(f"results/{cell}/*/manifest.json")
+    return manifest.parent.relative_to(folder)
+
+
+def arguments_of(result: Path) -> list[str]:
+    """What the script of a stage is given to compute a result, as Snakemake would."""
+    recipe = Path("recipes", *result.parts[1:]).with_suffix(".json")
+    runtime = load_config(TINY).runtime.model_dump_json()
+    return ["--recipe", recipe.as_posix(), "--runtime", runtime]
+
+
+def outputs_of(folder: Path, result: Path) -> dict[str, Any]:
+    """Digest and files of a finished result."""
+    outputs: dict[str, Any] = read_manifest(folder / result)["outputs"]
+    return outputs
+
+
+@contextmanager
+def serving(command: Sequence[str], address: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A warm worker, started with a command, that has finished importing; killed at the end."""
+    variables = environment() | warm.ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, *command, str(address)], env=variables)
+    try:
+        end = time.monotonic() + 120
+        while not address.exists():
+            assert process.poll() is None, "the worker ended while importing"
+            assert time.monotonic() < end, "the worker takes too long to import"
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()

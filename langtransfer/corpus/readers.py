@@ -193,5 +193,6 @@ def take(
         found += 1
         yield document
     if found < (count or 1):
-        remedy = f"the dataset has only {found} from document {start} on: ask for fewer"
-        raise UserError(field, count, remedy)
+        mend = "ask for fewer" if found or start else "mend its files or name another"
+        remedy = f"the dataset has only {found} from document {start} on: {mend}"
+        raise UserError(field, "all" if count is None else count, remedy)

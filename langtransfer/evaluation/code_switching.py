@@ -35,6 +35,7 @@ Measured with these rules and their default settings:
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -175,7 +176,7 @@ def languages_sharing_script(language: str) -> tuple[str, ...]:
     the identifier."""
     own = set(scripts_of_language(language))
     shared = {row.code for row in known_languages().values() if own & set(row.scripts)}
-    shared &= set(_identifier().labels)
+    shared &= set(load_identifier().labels)
     return tuple(sorted(shared)) if language in shared else ()
 
 
@@ -185,13 +186,19 @@ def identify_language(text: str, candidates: tuple[str, ...]) -> tuple[str, floa
     return str(found), float(confidence)
 
 
-@lru_cache(maxsize=64)
-def _identifier(candidates: tuple[str, ...] | None = None) -> Any:
-    """py3langid's identifier, one object for each set of candidates: restricting changes it."""
+@lru_cache(maxsize=1)
+def load_identifier() -> Any:
+    """py3langid's identifier of all its languages; loading takes half a second."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages(None if candidates is None else list(candidates))
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@lru_cache(maxsize=64)
+def _identifier(candidates: tuple[str, ...]) -> Any:
+    """One object for each set of candidates: restricting changes it, but not what it shares."""
+    identifier = copy.copy(load_identifier())
+    identifier.set_languages(list(candidates))
     return identifier
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,20 @@ from langtransfer.workflow.verbs import apply_accepted
 LOGS = Path("logs")
 _root = Path.cwd()
 _started = time.time()
-_failed = _succeeded = False
+_running = _failed = False
 _worker: subprocess.Popen[bytes] | None = None
 
 
-def open_study(workflow: Any) -> Study:
-    """Plan the config given on the command line, or the paper's; one clear line when it is bad."""
+def open_study(
+    configfiles: Sequence[Path | str], basedir: str, overrides: Mapping[str, object] | None = None
+) -> Study:
+    """Plan the config given on the command line, or the paper's; one clear line when it is bad.
+
+    overrides are what `--config` gave: refused, for nothing but the config file is read.
+    """
     try:
-        path = config_file(workflow.config_settings, Path(workflow.basedir))
+        path = config_file(configfiles, Path(basedir), overrides or {})
+        check_disk()
         with full_disk_explained(Path.cwd()):
             study = plan(path)
             study.write_recipes()
@@ -42,16 +48,24 @@ def open_study(workflow: Any) -> Study:
     return study
 
 
-def config_file(given: Any, basedir: Path) -> Path:
-    """The one config file of Snakemake's settings; UserError for what would be ignored."""
-    if given.config:
-        values = " ".join(f"{key}={value}" for key, value in given.config.items())
-        remedy = "settings come from the config file alone: write it there, or copy the file"
-        raise UserError("--config", values, remedy)
-    if len(given.configfiles) > 1:
-        names = " ".join(map(str, given.configfiles))
+def config_file(
+    configfiles: Sequence[Path | str], basedir: Path, overrides: Mapping[str, object]
+) -> Path:
+    """The one config file to read; UserError for what would be ignored."""
+    if overrides:
+        values = " ".join(f"{key}={value}" for key, value in overrides.items())
+        raise UserError("--config", values, "only the config file is read: write the setting there")
+    if len(configfiles) > 1:
+        names = " ".join(map(str, configfiles))
         raise UserError("--configfile", names, "config files are not merged: give one")
-    return Path(given.configfiles[0]) if given.configfiles else basedir / "config.yaml"
+    return Path(configfiles[0]) if configfiles else basedir / "config.yaml"
+
+
+def check_disk() -> None:
+    """UserError when a disk the run writes to has no room."""
+    for folder in (_root, RESULTS, WORK):
+        if is_full(folder):
+            raise no_space(folder)
 
 
 def start_worker(workflow: Any) -> None:
@@ -73,28 +87,32 @@ def start_worker(workflow: Any) -> None:
         )
 
 
+def remember_start() -> None:
+    """Jobs begin: until success or failure is told, `close` finds a run that was cut short."""
+    global _running
+    _running = True
+
+
+def remember_success() -> None:
+    """All jobs are done."""
+    global _running
+    _running = False
+
+
 def remember_failure() -> None:
     """A job failed: `close` will repeat what it said."""
     global _failed
     _failed = True
 
 
-def remember_success() -> None:
-    """All jobs are done: `close` has nothing to explain."""
-    global _succeeded
-    _succeeded = True
-
-
 def close(study: Study, workflow: Any) -> None:
     """Runs last: copies the current report out, or says in closing lines what went wrong."""
     if _worker is not None:
         _worker.terminate()
-        Path(os.environ[warm.SOCKET_VARIABLE]).unlink(missing_ok=True)
     if workflow.dryrun:
         return
-    idle = workflow.dag is not None and not len(workflow.dag)
     with contextlib.chdir(_root):  # Snakemake leaves --directory before it exits
-        if not (_succeeded or idle):
+        if _failed or _running:
             for line in last_words():
                 print(line, file=sys.stderr, flush=True)
         elif study.report.finished():
@@ -102,15 +120,17 @@ def close(study: Study, workflow: Any) -> None:
 
 
 def last_words() -> Iterator[str]:
-    """Error lines of failed jobs; then that the disk is full, which no log may have had room for.
+    """Error lines of failed jobs; then that a disk is full, where no log had room to say so.
 
     Snakemake itself, too, may have stopped on a full disk, with a traceback and no failed job.
     """
     said = list(error_lines(LOGS, _started)) if _failed else []
     yield from said
-    full = next((folder for folder in (_root, RESULTS, WORK) if is_full(folder)), None)
-    if full is not None and "no space left on device" not in "".join(said[-1:]):
-        yield f"error: {no_space(full)}"
+    try:
+        check_disk()
+    except UserError as error:
+        if error.remedy not in "".join(said[-1:]):
+            yield f"error: {error}"
 
 
 def error_lines(logs: Path, since: float) -> Iterator[str]:

@@ -13,7 +13,6 @@ import pytest
 
 from langtransfer.config.loading import load_config
 from langtransfer.resources import ROOT
-from langtransfer.workflow.stages import STAGES
 from tests.studies import environment
 
 pytestmark = pytest.mark.skipif(
@@ -56,10 +55,11 @@ def test_number_of_jobs(plan: str) -> None:
 
 
 def test_gpus_go_to_the_stages_that_use_them(plan: str) -> None:
-    for block in plan.split("\n\n"):
-        rule = re.search(r"^(?:local)?rule (\w+):", block, re.MULTILINE)
-        if rule and rule[1] in STAGES:
-            assert ("gres=gpu:" in block) == (rule[1] in ON_GPUS), block
+    blocks = re.split(r"^(?:local)?rule (?=\w+:)", plan, flags=re.MULTILINE)[1:]
+    assert len(blocks) == JOBS
+    for block in blocks:
+        rule = block.split(":", 1)[0]
+        assert ("gres=gpu:" in block) == (rule in ON_GPUS), block
 
 
 def test_every_budget_and_tuning_of_the_paper_is_there() -> None:

@@ -123,21 +123,21 @@ def delegate(stage: str, argv: Sequence[str]) -> int | None:
 class Worker:
     """Serves requests until its parent process is gone."""
 
-    def __init__(self, address: Path) -> None:
+    def __init__(self, address: Path, parent: int) -> None:
         self._address = address
+        self._parent = parent
         self._selector = selectors.DefaultSelector()
         self._children: dict[int, tuple[int, socket.socket]] = {}  # pid -> (pidfd, connection)
 
     def run(self) -> None:
         """Bind and serve; returns when the parent process has gone."""
-        parent = os.getppid()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             self._address.unlink(missing_ok=True)
             listener.bind(str(self._address))
             listener.listen(64)
             self._selector.register(listener, selectors.EVENT_READ, ("accept", 0))
             try:
-                while os.getppid() == parent:
+                while os.getppid() == self._parent:
                     for event, _ in self._selector.select(timeout=1.0):
                         self._handle(listener, *event.data)
             finally:
@@ -232,11 +232,11 @@ def preload() -> None:
 
 
 def main() -> None:
-    """`python -m langtransfer.warm SOCKET`: import, then serve."""
+    """`python -m langtransfer.warm SOCKET PARENT`: import, then serve while that process lives."""
     preload()
     gc.collect()
     gc.freeze()  # keep the imported objects' pages shared between children
-    Worker(Path(sys.argv[1])).run()
+    Worker(Path(sys.argv[1]), int(sys.argv[2])).run()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from langtransfer.disk import is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.workflow.study import open_study
 from langtransfer.workflow.watching import Running, Watcher, clock
@@ -60,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = ["snakemake", "--profile", str(arguments.profile), *arguments.snakemake]
     code = _run([str(Path(sys.executable).parent / command[0]), *command[1:]], watcher, console)
     if code:
-        console.print(_tail(LOG), highlight=False, markup=False)
+        # A wrapped line would leave only its end as the last one shown.
+        console.print(_tail(LOG), highlight=False, markup=False, soft_wrap=True)
+        if is_full(Path.cwd()):  # then the log may lack Snakemake's last words
+            print(f"error: {no_space(Path.cwd())}", file=sys.stderr)
         return code
     if not watcher.to_run:
         console.print(f"Nothing to do: all {watcher.total} cells are finished.")

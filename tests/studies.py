@@ -29,25 +29,21 @@ def environment() -> dict[str, str]:
     """
     bins = [str(Path(sys.executable).parent)]
     bins += [p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "scontrol").exists()]
-    variables = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("SNAKEMAKE", "SLURM", "LANGTRANSFER"))
-    }
+    ours = ("SNAKEMAKE", "SLURM", "LANGTRANSFER")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     return variables | {"PATH": os.pathsep.join([*bins, "/usr/bin", "/bin"])}
 
 
-def snakemake(
+def snakemake_command(
     folder: Path,
     config: Path,
     *arguments: str,
-    check: bool = True,
     snakefile: Path = ROOT / "Snakefile",
     profile: str = "profiles/local",
-) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake on a config with everything it writes under a folder."""
-    command = [
+) -> list[str]:
+    """Snakemake on a config, with everything it writes under a folder."""
+    return [
         sys.executable,
         "-m",
         "snakemake",
@@ -61,10 +57,39 @@ def snakemake(
         str(snakefile.parent / profile),
         *arguments,
     ]
+
+
+def snakemake(
+    folder: Path,
+    config: Path,
+    *arguments: str,
+    check: bool = True,
+    snakefile: Path = ROOT / "Snakefile",
+    profile: str = "profiles/local",
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake on a config with everything it writes under a folder."""
+    command = snakemake_command(folder, config, *arguments, snakefile=snakefile, profile=profile)
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=folder)
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
+
+
+@contextmanager
+def snakemake_process(
+    folder: Path, config: Path, *arguments: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake in the background, to do something to; killed at the end."""
+    command = snakemake_command(folder, config, *arguments)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, stdout=quiet, stderr=quiet, env=environment(), cwd=folder, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -113,7 +138,8 @@ def outputs_of(folder: Path, result: Path) -> dict[str, Any]:
 def serving(command: Sequence[str], address: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A warm worker, started with a command, that has finished importing; killed at the end."""
     variables = environment() | warm.ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, *command, str(address)], env=variables)
+    command = [sys.executable, *command, str(address), str(os.getpid())]
+    process = subprocess.Popen(command, env=variables)
     try:
         end = time.monotonic() + 120
         while not address.exists():

@@ -75,7 +75,7 @@ def _check_tunings(config: Config) -> None:
     if "none" in config.tunings:
         raise UserError("tunings", "none", "is always there; remove the entry")
     for name, tuning in config.tunings.items():
-        _check_shares(f"tunings.{name}.shares", tuning.shares, config)
+        _check_shares(f"tunings.{name}", tuning.parts(), config)
         for language in tuning.languages or ():
             field = f"tunings.{name}.languages"
             _known(field, language, config.languages, "language of this study")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -78,12 +78,12 @@ class LoraConfig(Model):
 
 
 class MixConfig(Model):
-    """One entry of `mixes`: languages, shares and order of a training stream."""
+    """Languages of a training stream, side by side or in order; an entry of `mixes` is one."""
 
-    shares: dict[str, Share] | None = None
-    """Language, or `target`, -> share of the tokens, interleaved."""
-    order: tuple[str, ...] | None = None
-    """Languages one after another, an equal part of the budget each."""
+    shares: dict[str, Share] | None = Field(default=None, min_length=1)
+    """Language, or `target`, -> share of the tokens or examples, interleaved."""
+    order: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Languages, or `target`, one after another, an equal part of the budget or examples each."""
 
     @model_validator(mode="after")
     def _one_of(self) -> MixConfig:
@@ -198,15 +198,29 @@ class PrepareInstructionsCell(Model):
     seed: int
 
 
-class TuningConfig(Model):
-    """One entry of `tunings`: an instruction-tuning set."""
+class TuningConfig(MixConfig):
+    """One entry of `tunings`: an instruction-tuning set, of the target alone by default.
+
+    With `order` every epoch of a language comes before the first of the next.
+    """
 
     examples: int = Field(gt=0)
-    """Examples in all; nested, so 1k is a prefix of 5k."""
-    shares: dict[str, Share] = Field(default={"target": 1.0})
-    """Language, or `target`, -> share of the examples."""
+    """Examples in all; nested, so 1k is a prefix of 5k (within each language of an order)."""
     languages: tuple[Language, ...] | None = None
     """Target languages the tuning exists for; all of the study when absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _target_alone(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("shares") is None and given.get("order") is None:
+            return given | {"shares": {"target": 1.0}}
+        return given
+
+    @model_validator(mode="after")
+    def _some_of_each(self) -> TuningConfig:
+        if self.examples < len(self.order or ()):
+            raise ValueError("examples must be at least one for each language of the order")
+        return self
 
 
 class FinetuneConfig(Model):
@@ -229,6 +243,6 @@ class FinetuneConfig(Model):
 class FinetuneCell(FinetuneConfig):
     """Slice of one `finetune` cell."""
 
+    mix: Mix
     examples: int
-    shares: dict[Language, Share]
     seed: int

@@ -72,7 +72,9 @@ def read_table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
 def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
     """A row's text; UserError naming the place and the keys there are when it has none."""
     if field not in row:
-        raise UserError(place, field, f"has no such field; its keys: {', '.join(sorted(row))}")
+        keys = ", ".join(sorted(row)) or "none"
+        remedy = f"has no such field; its keys: {keys}: name one in the registry or mend the file"
+        raise UserError(place, field, remedy)
     if not isinstance(row[field], str):
         remedy = f"field {field} must be text, not {type(row[field]).__name__}"
         raise UserError(place, row[field], remedy)

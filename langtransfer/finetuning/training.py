@@ -2,6 +2,10 @@
 
 Examples are packed best-fit-decreasing and carry position ids, so packed ones do not see each
 other; TRL passes no attention mask and no cache.
+
+Languages with shares are one part: TRL packs them together and shuffles each epoch. Languages in
+order are a part each: packed apart, every epoch of one before the first of the next, and all of
+it one run with one optimizer and one schedule.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from numpy.typing import NDArray
 from transformers import PrinterCallback
+from trl.data_utils import pack_dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -40,7 +45,7 @@ from langtransfer.pretraining.models import (
     save_config,
     weight_files,
 )
-from langtransfer.pretraining.stream import IGNORED
+from langtransfer.pretraining.stream import IGNORED, permutation
 from langtransfer.pretraining.training import check_backend, peft_config, run
 from langtransfer.vocabulary.contract import copy_vocabulary
 
@@ -81,34 +86,42 @@ def finetune(job: Job) -> dict[str, Any]:
     cell = job.config(FinetuneCell)
     folder = job.parent("checkpoint") / "model"
     tokenizer = load_tokenizer(folder)
-    rows = choose_examples(job, cell)
-    examples = tokenize(tokenizer, cell.template, rows, cell.optimization.sequence_length)
+    length = cell.optimization.sequence_length
+    parts = [
+        tokenize(tokenizer, cell.template, rows, length) for rows in choose_examples(job, cell)
+    ]
     model = load_model(folder)
-    trainer = build_trainer(job, cell, model, tokenizer, examples)
+    trainer = build_trainer(job, cell, model, tokenizer, parts)
     first_tokens, seconds = train(job, cell, trainer)
     final = checkpoints.newest_complete(job.work / "checkpoints")
     assert final is not None, "the Trainer saves at its last step"
-    write_outputs(job, cell, trainer, examples, final)
+    write_outputs(job, cell, parts, final)
     leave_process_group()
     tokens = trainer.state.num_input_tokens_seen - first_tokens
     return {"seconds": seconds, "tokens_per_second": tokens / seconds, **hardware()}
 
 
-def choose_examples(job: Job, cell: FinetuneCell) -> list[Row]:
-    """The first pairs of each language's file, so that a smaller tuning is part of a larger."""
-    folders = job.group("instructions")
-    rows: list[Row] = []
-    for language, wanted in apportion(cell.examples, cell.shares).items():
-        file = folders[language] / INSTRUCTIONS
-        found = list(islice(read_jsonl(file), wanted))
-        if len(found) < wanted:
-            tuning = job.cell.rsplit("/", 1)[-1]
-            remedy = (
-                f"wants {wanted} pairs of {language}, {len(found)} are available: lower examples"
-            )
-            raise UserError(f"tunings, {tuning}", cell.examples, remedy)
-        rows += found
-    return rows
+def choose_examples(job: Job, cell: FinetuneCell) -> list[list[Row]]:
+    """Pairs of each part, in the order they are trained on; see the module's text.
+
+    They are the first of each language's file, so that a smaller tuning is part of a larger.
+    """
+    if cell.mix.order is None:
+        counts = apportion(cell.examples, cell.mix.shares or {})
+        return [[row for name, count in counts.items() for row in first(job, cell, name, count)]]
+    counts = apportion(cell.examples, dict.fromkeys(cell.mix.order, 1.0))
+    return [first(job, cell, language, counts[language]) for language in cell.mix.order]
+
+
+def first(job: Job, cell: FinetuneCell, language: str, wanted: int) -> list[Row]:
+    """The first pairs of a language. UserError when there are fewer."""
+    file = job.group("instructions")[language] / INSTRUCTIONS
+    found: list[Row] = list(islice(read_jsonl(file), wanted))
+    if len(found) < wanted:
+        tuning = job.cell.rsplit("/", 1)[-1]
+        remedy = f"wants {wanted} pairs of {language}, {len(found)} are available: lower examples"
+        raise UserError(f"tunings, {tuning}", cell.examples, remedy)
+    return found
 
 
 def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -146,9 +159,9 @@ def batched(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
 
 
 def build_trainer(
-    job: Job, cell: FinetuneCell, model: Any, tokenizer: Any, examples: Examples
+    job: Job, cell: FinetuneCell, model: Any, tokenizer: Any, parts: Sequence[Examples]
 ) -> TuningTrainer:
-    """TRL's trainer over the packed examples, shuffled by the seed."""
+    """TRL's trainer over the packed examples, shuffled by the seed within each part."""
     optimization, runtime = cell.optimization, job.runtime
     # TRL lays a micro-batch end to end, so attention costs its square: on a CPU eight blocks of
     # 256 at once took 2.2 times as long as one by one (1.9 M parameters; GPUs want larger ones).
@@ -157,19 +170,50 @@ def build_trainer(
     folder = job.work / "checkpoints"
     arguments = SFTConfig(
         **trainer_arguments(optimization, runtime, batches, cell.seed, folder),
-        num_train_epochs=cell.epochs, max_length=optimization.sequence_length, packing=True,
-        packing_strategy="bfd", shuffle_dataset=True,
-        include_num_input_tokens_seen="all",
+        **pass_arguments(cell), max_length=optimization.sequence_length, packing=True,
+        packing_strategy="bfd", include_num_input_tokens_seen="all",
     )  # fmt: skip
     disable_progress_bars()
-    dataset = Dataset.from_dict({"input_ids": examples.ids, "labels": examples.labels})
+    dataset = as_dataset(parts[0]) if cell.mix.order is None else one_after_another(cell, parts)
     trainer = TuningTrainer(
         model, arguments, train_dataset=dataset, processing_class=tokenizer,
         peft_config=None if cell.lora is None else peft_config(cell.lora),
     )  # fmt: skip
-    trainer.add_callback(checkpoints.Reporter(job, cell.epochs * examples.tokens()))
+    tokens = cell.epochs * sum(part.tokens() for part in parts)
+    trainer.add_callback(checkpoints.Reporter(job, tokens))
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def pass_arguments(cell: FinetuneCell) -> dict[str, Any]:
+    """How TRL goes through the data: parts in order are laid out beforehand, epochs and all."""
+    if cell.mix.order is None:
+        return {"num_train_epochs": cell.epochs, "shuffle_dataset": True}
+    return {
+        "num_train_epochs": 1, "train_sampling_strategy": "sequential",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }  # fmt: skip
+
+
+def as_dataset(examples: Examples) -> Dataset:
+    """Examples as TRL takes them."""
+    return Dataset.from_dict({"input_ids": examples.ids, "labels": examples.labels})
+
+
+def one_after_another(cell: FinetuneCell, parts: Sequence[Examples]) -> Dataset:
+    """Packed blocks in the order they are trained on: every epoch of a part, then the next's.
+
+    A block holds examples of one part only; TRL shuffles and packs them as it does a lone part.
+    """
+    length = cell.optimization.sequence_length
+    packed = [pack_dataset(as_dataset(part).shuffle(seed=cell.seed), length) for part in parts]
+    order: list[int] = []
+    for place, blocks in enumerate(packed):
+        start = sum(map(len, packed[:place]))
+        for epoch in range(cell.epochs):
+            shuffled = permutation(len(blocks), f"{cell.seed}:{place}:{epoch}")
+            order += (start + shuffled).tolist()
+    return concatenate_datasets(packed).select(order)
 
 
 def train(job: Job, cell: FinetuneCell, trainer: TuningTrainer) -> tuple[int, float]:
@@ -186,9 +230,7 @@ def train(job: Job, cell: FinetuneCell, trainer: TuningTrainer) -> tuple[int, fl
     return seen, seconds
 
 
-def write_outputs(
-    job: Job, cell: FinetuneCell, trainer: TuningTrainer, examples: Examples, final: Path
-) -> None:
+def write_outputs(job: Job, cell: FinetuneCell, parts: Sequence[Examples], final: Path) -> None:
     """Write adapter/ or model/, losses.csv and training.json."""
     if cell.lora is not None:
         checkpoints.export_adapter(final, job.out / "adapter")
@@ -200,9 +242,10 @@ def write_outputs(
         [(int(r["step"]), int(r["num_input_tokens_seen"]), r["loss"]) for r in rows],
     )
     facts = {
-        "examples": len(examples.ids), "dropped": examples.dropped,
-        "tokens": cell.epochs * examples.tokens(),
-        "response_tokens": cell.epochs * examples.response_tokens(),
+        "examples": sum(len(part.ids) for part in parts),
+        "dropped": sum(part.dropped for part in parts),
+        "tokens": cell.epochs * sum(part.tokens() for part in parts),
+        "response_tokens": cell.epochs * sum(part.response_tokens() for part in parts),
         "steps": checkpoints.read_state(final)["global_step"],
     }  # fmt: skip
     text = json.dumps(facts, sort_keys=True) + "\n"

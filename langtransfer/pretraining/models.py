@@ -129,6 +129,9 @@ def save_model(model: Any, vocabulary: Path, target: Path) -> None:
 
 def save_config(model: Any, target: Path) -> None:
     """Write config.json and generation_config.json as a model for use (with its cache) has them."""
+    # transformers adds these when it saves weights; a run resumed after its last step saves none.
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = model.dtype
     model.config.use_cache = True
     model.generation_config.use_cache = True
     model.config.save_pretrained(target)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Alternative, Claim
-from langtransfer.reporting.contrasts import Stratum, compare
+from langtransfer.reporting.contrasts import METRICS, Stratum, compare
 from langtransfer.reporting.csvfile import Record, written
 from langtransfer.reporting.parts import Outcome, Part, parts, seed_deviation, together
 from langtransfer.reporting.results import Observations, amount
@@ -97,14 +97,17 @@ def _reach(tested: Tested) -> str:
 
 
 def at_floor(part: Part, settings: ReportingConfig) -> bool:
-    """Whether a knowledge comparison is between models that all guess.
+    """Whether a comparison is between models that both know nothing of what is asked.
 
-    Two models at chance are equal whatever the claim says, so no verdict follows. A side is
-    above chance when its answers are (one-sided binomial test at the level of the report).
+    Two models at chance, or without one answer that is right even in part, are equal whatever
+    the claim says, so no verdict follows. A side is above chance when its answers are (one-sided
+    binomial test at the level of the report).
     """
+    sides = [o for s in part.strata for o in s.a], [o for s in part.strata for o in s.b]
+    if METRICS[part.metric].stage == "score":
+        return not any(found.values["ACC"].any() for side in sides for found in side)
     if part.metric != "accuracy":
         return False
-    sides = [o for s in part.strata for o in s.a], [o for s in part.strata for o in s.b]
     return not any(_above_chance(side, 1 - settings.confidence) for side in sides)
 
 
@@ -140,7 +143,8 @@ def note(tested: Tested, settings: ReportingConfig) -> str:
     part = tested.outcome.part
     sentences = [tested.alternative.how, _shown(tested), _pooled(part)]
     if at_floor(part, settings):
-        sentences.append("No side is above chance, so the comparison says nothing")
+        above = "above chance" if part.metric == "accuracy" else "right in any answer"
+        sentences.append(f"No side is {above}, so the comparison says nothing")
     if _out_of_reach(tested):
         sentences.append(_reach(tested))
     sentences.append(_seeds(part, settings))

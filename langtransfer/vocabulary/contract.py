@@ -143,7 +143,7 @@ def check_model_fits(contract: VocabularyContract, embedding_rows: int, where: s
     if embedding_rows < contract.size:
         remedy = (
             f"the vocabulary has {contract.size:,} pieces: the model at fault comes from {where}; "
-            "it must pass extend_embeddings with this vocabulary first"
+            "give it its own tokenizer, or let it pass extend_embeddings with this one first"
         )
     elif embedding_rows != contract.embedding_rows:
         remedy = (

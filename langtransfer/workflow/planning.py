@@ -37,7 +37,7 @@ from langtransfer.languages import known_languages
 from langtransfer.provenance import digest
 from langtransfer.resources import RESOURCES, ROOT, locate
 from langtransfer.workflow.cells import Cell
-from langtransfer.workflow.points import BASE, Point, fill_shares, smaller_budget
+from langtransfer.workflow.points import BASE, Point, fill_mix, smaller_budget
 
 Hasher = Callable[[Path], str]
 ADOPTABLE = ("huggingface", "llama2c", "sentencepiece", "lora", "delta")
@@ -48,14 +48,14 @@ class Tuning:
     """A tuning filled in for a language: its `{tuning}` wildcard and what it holds."""
 
     name: str
+    mix: Mix
     examples: int
-    shares: dict[str, float]
     seed: int
 
     @property
     def id(self) -> str:
-        """`<name>.<targets>.s<seed>`"""
-        return f"{self.name}.{'+'.join(sorted(self.shares))}.s{self.seed}"
+        """`<name>.<languages>.s<seed>`"""
+        return f"{self.name}.{'+'.join(self.mix.languages())}.s{self.seed}"
 
 
 class Planner:
@@ -235,19 +235,19 @@ class Planner:
         if name == "none":
             return None
         entry = self.config.tunings[name]
-        return Tuning(name, entry.examples, fill_shares(entry.shares, language), seed)
+        return Tuning(name, fill_mix(entry, language), entry.examples, seed)
 
     def finetune(self, point: Point, tuning: Tuning) -> Cell:
         """A model tuned on instructions."""
         settings = FinetuneCell(
             **self.config.finetune.model_dump(),
+            mix=tuning.mix,
             examples=tuning.examples,
-            shares=tuning.shares,
             seed=tuning.seed,
         )
         parents = {"checkpoint": self.checkpoint(point)} | {
             f"instructions.{language}": self.prepare_instructions(language)
-            for language in tuning.shares
+            for language in tuning.mix.languages()
         }
         where = (point.id, tuning.id)
         sources = self._sources(RESOURCES / "prompts" / f"{settings.template}.jinja")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from langtransfer.budget import Budget
 from langtransfer.config.root import AdoptConfig, Config, ModelEntry
 from langtransfer.config.training import Mix, MixConfig
+from langtransfer.errors import UserError
 
 BASE = "base"
 
@@ -72,10 +73,14 @@ def fill_shares(shares: Mapping[str, float], target: str) -> dict[str, float]:
 
 
 def fill_mix(mix: MixConfig, target: str) -> Mix:
-    """A mix with `target` replaced by a language."""
+    """A mix with `target` replaced by a language. UserError for an order that has one twice."""
     if mix.shares is not None:
         return Mix(shares=fill_shares(mix.shares, target))
-    return Mix(order=tuple(target if part == "target" else part for part in mix.order or ()))
+    filled = Mix(order=tuple(target if part == "target" else part for part in mix.order or ()))
+    if len(filled.languages()) < len(filled.order or ()):
+        remedy = f"names a language twice where the target is {target}: keep one"
+        raise UserError("order", list(mix.order or ()), remedy)
+    return filled
 
 
 def study_models(config: Config) -> Iterator[StudyModel]:

@@ -77,7 +77,7 @@ def start_worker(workflow: Any) -> None:
     global _worker
     LOGS.mkdir(exist_ok=True)
     with (LOGS / "worker.log").open("w") as log:
-        command = [sys.executable, "-m", "langtransfer.warm", str(address)]
+        command = [sys.executable, "-m", "langtransfer.warm", str(address), str(os.getpid())]
         _worker = subprocess.Popen(
             command,
             env=os.environ | warm.ENVIRONMENT,

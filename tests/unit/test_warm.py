@@ -26,7 +26,7 @@ def fake(stage, argv):
     pathlib.Path(argv[0]).write_text(str(os.getpid()))
     time.sleep(60)
 warm._run_stage = fake
-warm.Worker(pathlib.Path(sys.argv[1])).run()
+warm.Worker(pathlib.Path(sys.argv[1]), os.getppid()).run()
 """
 
 
@@ -111,3 +111,20 @@ def test_without_a_worker_nobody_answers(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv(warm.SOCKET_VARIABLE, str(dead))
     assert warm.delegate("pretrain", []) is None
     assert warm.delegate("not-a-stage", []) is None
+
+
+def test_worker_ends_with_its_parent_even_while_importing(tmp_path: Path) -> None:
+    slow = "import time; time.sleep(1.0)"
+    worker = f"from langtransfer import warm; warm.preload = lambda: exec({slow!r}); warm.main()"
+    note = tmp_path / "pid"
+    parent = (
+        "import os, subprocess, sys, pathlib;"
+        f"p = subprocess.Popen([sys.executable, '-c', {worker!r}, {str(tmp_path / 'w.sock')!r},"
+        " str(os.getpid())]);"
+        f"pathlib.Path({str(note)!r}).write_text(str(p.pid))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", parent], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
+    )
+    pid = int(note.read_text())
+    wait_until(lambda: not alive(pid))

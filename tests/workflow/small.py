@@ -83,10 +83,11 @@ def shown(
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--configfile", str(config)]
     command += ["--profile", str(ROOT / "profiles" / "local"), *arguments]
-    return subprocess.run(
+    done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=variables, cwd=folder,
     )  # fmt: skip
+    return subprocess.CompletedProcess(command, done.returncode, done.stdout, "")
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:

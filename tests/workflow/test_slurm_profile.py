@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm -n all`, verbatim from the repository's root, plans the paper's study."""
+"""`snakemake --profile slurm -n all`, verbatim from the root, plans the paper's study."""
 
 from __future__ import annotations
 

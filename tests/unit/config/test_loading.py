@@ -85,6 +85,30 @@ def mutate(*path: str | int, value: object = None, remove: bool = False) -> Call
         ),
         (mutate("pretrain", remove=True), "pretrain", "None", "required"),
         (mutate("tunings", "none", value={"examples": 3}), "tunings", "'none'", "always there"),
+        (
+            mutate("tunings", "t40", value={"examples": 4, "order": ["zh", "xx"]}),
+            "tunings.t40",
+            "'xx'",
+            "language of this study",
+        ),
+        (
+            mutate("tunings", "t40-sequence", "shares", value={"target": 1.0}),
+            "tunings.t40-sequence",
+            "order",
+            "either shares or order",
+        ),
+        (
+            mutate("tunings", "t40-sequence", "examples", value=1),
+            "tunings.t40-sequence",
+            "1",
+            "one for each language",
+        ),
+        (
+            mutate("tunings", "t40-sequence", "order", value=[]),
+            "tunings.t40-sequence.order",
+            "[]",
+            "at least 1",
+        ),
         (mutate("finetune", "lora", remove=True), "finetune", "", "exactly when method is lora"),
         (
             mutate("perplexity", "benchmark", value="llm-eval"),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
-import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,73 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langtransfer.config.training import FinetuneCell
-from langtransfer.corpus.jsonl import write_jsonl
 from langtransfer.errors import UserError
-from langtransfer.finetuning.training import (
-    apportion,
-    build_trainer,
-    choose_examples,
-    tokenize,
+from langtransfer.finetuning.training import apportion, choose_examples
+from langtransfer.pretraining.models import load_checkpoint, load_model
+from tests.unit.finetuning.tiny_tuning import (
+    LORA,
+    Finetune,
+    losses,
+    run_and_die,
+    split,
+    trainer_of,
 )
-from langtransfer.job import Job
-from langtransfer.pretraining.models import load_checkpoint, load_model, load_tokenizer
-from tests.unit.pretraining.tiny_study import OPTIMIZATION, digests, make_job
-
-LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
-LENGTH = 96
-Finetune = Callable[..., Job]
-
-
-@pytest.fixture(scope="session")
-def instructions(tmp_path_factory: pytest.TempPathFactory, sentences: list[str]) -> Path:
-    """200 pairs; the last one's response is longer than a block."""
-    folder = tmp_path_factory.mktemp("instructions")
-    rows = [
-        {"id": str(i), "category": "qa", "instruction": " ".join(text.split()[:6]),
-         "input": "" if i % 3 else "red", "output": " ".join(text.split()[:3])}
-        for i, text in enumerate(sentences[:199])
-    ]  # fmt: skip
-    rows.append(rows[0] | {"id": "long", "output": "river " * 200})
-    write_jsonl(folder / "instructions.jsonl.zst", rows)
-    return folder
-
-
-def settings(**changes: Any) -> dict[str, Any]:
-    optimization = OPTIMIZATION | {"sequence_length": LENGTH, "global_batch_tokens": 4 * LENGTH}
-    return {
-        "method": "lora", "lora": LORA, "template": "plain", "epochs": 2, "examples": 60,
-        "shares": {"zh": 1.0}, "seed": 1, "optimization": optimization, **changes,
-    }  # fmt: skip
-
-
-@pytest.fixture
-def job(tmp_path: Path, base: Path, instructions: Path) -> Finetune:
-    def call(name: str, **changes: Any) -> Job:
-        parents = {"checkpoint": base, "instructions.zh": instructions,
-                   "instructions.en": instructions}  # fmt: skip
-        runtime = changes.pop("runtime", {"checkpoint_steps": 3})
-        cell = f"finetune/base/{name}"
-        return make_job(tmp_path / name, cell, settings(**changes), parents, **runtime)
-
-    return call
-
-
-@pytest.fixture
-def finetune(job: Finetune) -> Finetune:
-    """Runs a finetune cell in a folder named by its first argument and returns the job."""
-    from scripts.finetune import run
-
-    def call(name: str, **changes: Any) -> Job:
-        made = job(name, **changes)
-        run(made)
-        return made
-
-    return call
-
-
-def losses(folder: Path) -> list[dict[str, str]]:
-    with (folder / "losses.csv").open(encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
+from tests.unit.pretraining.tiny_study import OPTIMIZATION, digests
 
 
 @given(
@@ -102,10 +44,10 @@ def test_apportion_ties_go_by_name() -> None:
 
 
 def test_smaller_tunings_are_nested(job: Finetune) -> None:
-    shares = {"zh": 3.0, "en": 1.0}
-    small, large = (
+    mix = {"shares": {"zh": 3.0, "en": 1.0}}
+    (small,), (large,) = (
         choose_examples(made, made.config(FinetuneCell))
-        for made in (job("a", examples=20, shares=shares), job("b", examples=80, shares=shares))
+        for made in (job("a", examples=20, mix=mix), job("b", examples=80, mix=mix))
     )
     assert [row["id"] for row in small[:5]] == [row["id"] for row in large[:5]]  # en
     assert [row["id"] for row in small[5:]] == [row["id"] for row in large[20:35]]  # zh
@@ -130,11 +72,8 @@ def test_long_pairs_are_dropped_whole_and_counted(finetune: Finetune) -> None:
 
 def test_only_responses_are_trained_on(job: Finetune, base: Path) -> None:
     made = job("a")
-    cell = made.config(FinetuneCell)
-    tokenizer = load_tokenizer(base / "model")
-    rows = choose_examples(made, cell)
-    examples = tokenize(tokenizer, cell.template, rows, LENGTH)
-    trainer = build_trainer(made, cell, load_model(base / "model"), tokenizer, examples)
+    (rows,) = choose_examples(made, made.config(FinetuneCell))
+    trainer, tokenizer = trainer_of(made, base)
     trained = sorted(
         tokenizer.decode([number for number in part if number != -100])
         for block in trainer.train_dataset
@@ -143,18 +82,12 @@ def test_only_responses_are_trained_on(job: Finetune, base: Path) -> None:
     assert trained == sorted(f"{row['output']}</s>" for row in rows)
 
 
-def split(values: list[int], lengths: list[int]) -> list[list[int]]:
-    starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    return [values[start : start + n] for start, n in zip(starts, lengths, strict=True)]
-
-
-def test_packed_examples_equal_the_same_alone(job: Finetune, base: Path) -> None:
+@pytest.mark.parametrize("mix", [{"shares": {"zh": 1.0}}, {"order": ["zh", "en"]}])
+def test_packed_examples_equal_the_same_alone(
+    job: Finetune, base: Path, mix: dict[str, Any]
+) -> None:
     """No leaks: logits to 1e-5 and the loss of TRL's batches as its trainer computes it."""
-    made = job("a", method="full", lora=None)
-    cell = made.config(FinetuneCell)
-    tokenizer = load_tokenizer(base / "model")
-    examples = tokenize(tokenizer, cell.template, choose_examples(made, cell), LENGTH)
-    trainer = build_trainer(made, cell, load_model(base / "model"), tokenizer, examples)
+    trainer, _ = trainer_of(job("a", method="full", lora=None, mix=mix), base)
     batch = next(iter(trainer.get_train_dataloader()))
     assert "attention_mask" not in batch
     starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
@@ -219,32 +152,13 @@ def test_adapter_with_whole_matrices(finetune: Finetune, base: Path) -> None:
         assert not torch.equal(one, other), name
 
 
-def _run_and_die(job: Job, die_at: int) -> None:
-    """In a child: tune, and be killed in the middle of writing the die_at-th torch file."""
-    from scripts.finetune import run
-
-    written = 0
-    save = torch.save
-
-    def dying_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-        nonlocal written
-        written += 1
-        save(value, path, *args, **kwargs)
-        if written == die_at:
-            os.truncate(path, os.path.getsize(path) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.save = dying_save
-    run(job)
-
-
 def test_killed_after_an_epoch(finetune: Finetune, job: Finetune) -> None:
     undisturbed = finetune("undisturbed")
     steps = json.loads((undisturbed.out / "training.json").read_text())["steps"]
     made = job("killed", runtime={"checkpoint_steps": 1})
     # Four torch files a checkpoint: dies in the second epoch's first.
     arguments = (made, 4 * steps // 2 + 2)
-    child = multiprocessing.get_context("fork").Process(target=_run_and_die, args=arguments)
+    child = multiprocessing.get_context("fork").Process(target=run_and_die, args=arguments)
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
@@ -257,7 +171,7 @@ def test_killed_after_an_epoch(finetune: Finetune, job: Finetune) -> None:
 def test_killed_inside_a_save(finetune: Finetune, job: Finetune, method: str) -> None:
     changes = {"method": method, "lora": LORA if method == "lora" else None}
     made = job("killed", **changes)
-    child = multiprocessing.get_context("fork").Process(target=_run_and_die, args=(made, 6))
+    child = multiprocessing.get_context("fork").Process(target=run_and_die, args=(made, 6))
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL

@@ -127,6 +127,15 @@ def test_models_that_guess_say_nothing_about_knowledge(
     assert "above chance" in row["note"]
 
 
+def test_models_without_a_right_answer_say_nothing_about_quality(
+    make_study: StudyMaker, settings: ReportingConfig
+) -> None:
+    rows = verdicts(make_study(quality=-9.0).results(), settings)
+    quality = [rows[claim] for claim in (1, 2, 3, 4, 5, 8)]
+    assert {row["verdict"] for row in quality} == {"inconclusive"}
+    assert all("right in any answer" in row["note"] for row in quality)
+
+
 def test_the_paper_s_own_labels_come_first(
     make_study: StudyMaker, settings: ReportingConfig
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from langtransfer.config import Config
 from langtransfer.config.loading import parse_config
 from langtransfer.config.training import MixConfig
+from langtransfer.errors import UserError
 from langtransfer.workflow.points import fill_mix, fill_shares, smaller_budget, study_models
 from tests.workflow.conftest import expanded
 
@@ -58,3 +59,10 @@ def test_chain(content: dict[str, Any]) -> None:
 def test_shares_of_one_language_add_up() -> None:
     assert fill_shares({"target": 0.5, "zh": 0.25, "en": 0.25}, "zh") == {"en": 0.25, "zh": 0.75}
     assert fill_mix(MixConfig(order=("en", "target")), "sw").order == ("en", "sw")
+
+
+def test_a_language_twice_in_an_order() -> None:
+    order = MixConfig(order=("zh", "target"))
+    assert fill_mix(order, "sw").order == ("zh", "sw")
+    with pytest.raises(UserError, match=r"order: .*twice where the target is zh"):
+        fill_mix(order, "zh")

@@ -11,9 +11,15 @@ import pytest
 
 from langtransfer.errors import UserError
 from langtransfer.reporting.publishing import publish_report, runs_csv
+from langtransfer.resources import ROOT
 from langtransfer.workflow import session
 from tests.unit.workflow.test_verbs import FakeStudy
 from tests.workflow.conftest import TINY
+
+
+def workflow(**more: Any) -> Any:
+    """What of Snakemake's workflow a session looks at."""
+    return SimpleNamespace(**({"dryrun": False, "local_exec": True, "dag": [1]} | more))
 
 
 def test_error_lines(tmp_path: Path) -> None:
@@ -55,15 +61,23 @@ def test_open_study_writes_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [path.split("/")[1] for path in manifests] == ["train_base", "report"]
 
 
+def test_what_would_be_ignored_is_refused() -> None:
+    with pytest.raises(UserError, match="--config: 'languages=zh'"):
+        session.config_file([], ROOT, {"languages": "zh"})
+    with pytest.raises(UserError, match="not merged: give one"):
+        session.config_file([TINY, TINY], ROOT, {})
+    assert session.config_file([], ROOT, {}) == ROOT / "config.yaml"
+
+
 def test_no_worker_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **more: object) -> None:
         raise AssertionError("a worker was started")
 
     monkeypatch.setattr(session.subprocess, "Popen", refuse)
     monkeypatch.setenv("LANGTRANSFER_WORKER", "none")
-    session.start_worker(SimpleNamespace(local_exec=True))
+    session.start_worker(workflow())
     monkeypatch.delenv("LANGTRANSFER_WORKER")
-    session.start_worker(SimpleNamespace(local_exec=False))
+    session.start_worker(workflow(local_exec=False))
 
 
 @pytest.fixture
@@ -81,16 +95,16 @@ def test_close_copies_the_report_or_repeats_the_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(session, "_root", tmp_path)
-    session.close(finished, SimpleNamespace(dryrun=True))
+    session.close(finished, workflow(dryrun=True))
     assert not (tmp_path / "results" / "report").exists()
-    session.close(finished, SimpleNamespace(dryrun=False))
+    session.close(finished, workflow(dag=[]))
     assert (tmp_path / "results" / "report" / "made.json").exists()
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "x.log").write_text("error: field: 'value': remedy\n")
     monkeypatch.setattr(session, "_started", 0.0)
     monkeypatch.setattr(session, "_failed", False)
     session.remember_failure()
-    session.close(finished, SimpleNamespace(dryrun=False))
+    session.close(finished, workflow())
     assert capsys.readouterr().err == "error: field: 'value': remedy\n"
 
 
@@ -124,3 +138,34 @@ def test_a_study_that_cannot_be_planned_writes_nothing(
     with pytest.raises(SystemExit):
         session.open_study([TINY], str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_one_config_file_is_read(tmp_path: Path) -> None:
+    assert session.config_file([], tmp_path, {}) == tmp_path / "config.yaml"
+    assert session.config_file([TINY], tmp_path, {}) == TINY
+    with pytest.raises(UserError, match=r"--config: 'languages=zh': only the config file"):
+        session.config_file([TINY], tmp_path, {"languages": "zh"})
+    with pytest.raises(UserError, match="config files are not merged"):
+        session.config_file([TINY, TINY], tmp_path, {})
+
+
+def test_a_run_cut_short_by_a_full_disk_says_so(
+    finished: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(session, "_root", tmp_path)
+    monkeypatch.setattr(session, "_failed", False)
+    monkeypatch.setattr(session, "_running", False)
+    monkeypatch.setattr(session, "is_full", lambda folder: True)
+    session.remember_start()
+    session.close(finished, SimpleNamespace(dryrun=False))
+    assert capsys.readouterr().err.endswith("nothing is lost\n")
+    session.remember_success()
+    session.close(finished, SimpleNamespace(dryrun=False))
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "results" / "report").exists()
+    with pytest.raises(SystemExit):
+        session.open_study([TINY], str(tmp_path))
+    assert capsys.readouterr().err.startswith("error: disk: ")

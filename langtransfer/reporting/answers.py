@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 from langtransfer.config.evaluation import ReportingConfig, ReportRow
-from langtransfer.reporting.contrasts import METRICS, Stratum, compare
+from langtransfer.reporting.contrasts import METRICS, Stratum, at_floor, compare
 from langtransfer.reporting.csvfile import Record, written
 from langtransfer.reporting.results import PLAIN_MIX, Observations, amount, on_target
 from langtransfer.reporting.selection import (
@@ -64,6 +64,8 @@ class Evidence:
     result: PairedDifference
     option_amount: int = 0
     p_holm: float = 1.0
+    floor: bool = False
+    """Whether neither side has an answer that is right even in part: nothing follows then."""
 
     @property
     def gain(self) -> float:
@@ -165,12 +167,13 @@ def _evidence(
     language = found[0].a[0].row.language
     name = f"{language} {question} {option} {against} {metric} {where}"
     result = compare(found, metric, settings, name)
-    yield Evidence(question, option, against, metric, where, result)
+    floor = at_floor(found, metric, settings)
+    yield Evidence(question, option, against, metric, where, result, floor=floor)
 
 
 def better(evidence: Evidence, settings: ReportingConfig) -> str:
     """option, against, or neither where the difference is not shown."""
-    if evidence.p_holm >= 1 - settings.confidence:
+    if evidence.floor or evidence.p_holm >= 1 - settings.confidence:
         return "neither"
     return "option" if evidence.gain > 0 else "against"
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Alternative, Claim
-from langtransfer.reporting.contrasts import METRICS, Stratum, compare
+from langtransfer.reporting.contrasts import Stratum, at_floor, compare
 from langtransfer.reporting.csvfile import Record, written
 from langtransfer.reporting.parts import Outcome, Part, parts, seed_deviation, together
 from langtransfer.reporting.results import Observations, amount
@@ -70,7 +68,7 @@ def run_test(
 
 def verdict(tested: Tested, p_holm: float, settings: ReportingConfig) -> str:
     """supported, contradicted or inconclusive."""
-    if p_holm >= 1 - settings.confidence or at_floor(tested.outcome.part, settings):
+    if p_holm >= 1 - settings.confidence or part_at_floor(tested.outcome.part, settings):
         return "inconclusive"
     if not tested.outcome.for_claim:
         return "contradicted"
@@ -96,27 +94,9 @@ def _reach(tested: Tested) -> str:
     return f"The claim reaches {needed:,} tokens, {here}: agreement is not yet support"
 
 
-def at_floor(part: Part, settings: ReportingConfig) -> bool:
-    """Whether a comparison is between models that both know nothing of what is asked.
-
-    Two models at chance, or without one answer that is right even in part, are equal whatever
-    the claim says, so no verdict follows. A side is above chance when its answers are (one-sided
-    binomial test at the level of the report).
-    """
-    sides = [o for s in part.strata for o in s.a], [o for s in part.strata for o in s.b]
-    if METRICS[part.metric].stage == "score":
-        return not any(found.values["ACC"].any() for side in sides for found in side)
-    if part.metric != "accuracy":
-        return False
-    return not any(_above_chance(side, 1 - settings.confidence) for side in sides)
-
-
-def _above_chance(side: Sequence[Observations], level: float) -> bool:
-    n = sum(found.n for found in side)
-    hits = sum(float(found.values["correct"].sum()) for found in side)
-    chance = sum(float(found.values["chance"].sum()) for found in side) / n
-    # Benchmarks whose answers are generated have no chance level: taken to be above it.
-    return not 0 < chance < 1 or stats.binomtest(int(hits), n, chance, "greater").pvalue < level
+def part_at_floor(part: Part, settings: ReportingConfig) -> bool:
+    """Whether a part compares models that know nothing: equal whatever the claim says."""
+    return at_floor(part.strata, part.metric, settings)
 
 
 def untested_row(claim: Claim) -> Record:
@@ -142,7 +122,7 @@ def note(tested: Tested, settings: ReportingConfig) -> str:
     """How the claim was tested, which part is shown and what the interval leaves out."""
     part = tested.outcome.part
     sentences = [tested.alternative.how, _shown(tested), _pooled(part)]
-    if at_floor(part, settings):
+    if part_at_floor(part, settings):
         above = "above chance" if part.metric == "accuracy" else "right in any answer"
         sentences.append(f"No side is {above}, so the comparison says nothing")
     if _out_of_reach(tested):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
+from scipy import stats
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.errors import UserError
@@ -121,6 +122,29 @@ def compare(
         only = differences[:, 0]
         return replace(result, p=mcnemar_exact(only.clip(min=0), (-only).clip(min=0)))
     return result
+
+
+def at_floor(strata: Sequence[Stratum], metric: str, settings: ReportingConfig) -> bool:
+    """Whether a comparison is between models that both know nothing of what is asked.
+
+    Two models at chance, or without one answer that is right even in part, are equal whatever is
+    claimed, so nothing follows. A side is above chance when its answers are (one-sided binomial
+    test at the level of the report).
+    """
+    sides = [o for s in strata for o in s.a], [o for s in strata for o in s.b]
+    if METRICS[metric].stage == "score":
+        return not any(found.values["ACC"].any() for side in sides for found in side)
+    if metric != "accuracy":
+        return False
+    return not any(_above_chance(side, 1 - settings.confidence) for side in sides)
+
+
+def _above_chance(side: Sequence[Observations], level: float) -> bool:
+    n = sum(found.n for found in side)
+    hits = sum(float(found.values["correct"].sum()) for found in side)
+    chance = sum(float(found.values["chance"].sum()) for found in side) / n
+    # Benchmarks whose answers are generated have no chance level: taken to be above it.
+    return not 0 < chance < 1 or stats.binomtest(int(hits), n, chance, "greater").pvalue < level
 
 
 def _matrices(strata: Sequence[Stratum], kind: Metric) -> tuple[Floats, Floats]:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,9 +60,17 @@ def publish_report(study: PlannedStudy, target: Path) -> None:
     for name in sorted(wanted):
         _copy(data / name, target / name)
     write_atomically(target / "runs.csv", runs_csv(study.cells))
+    for path in _left_over(target, wanted | {Path("runs.csv")}, study.report.folder.parent):
+        path.unlink()
+
+
+def _left_over(target: Path, wanted: Set[Path], cells: Path) -> Iterator[Path]:
+    """Files of an earlier report; never the report's own cells, which lie in `target` too."""
+    target, cells = target.resolve(), cells.resolve()
     for path in sorted(target.rglob("*")):
-        if path.is_file() and path.relative_to(target) not in wanted | {Path("runs.csv")}:
-            path.unlink()
+        is_cell = target in cells.parents and cells in path.parents
+        if path.is_file() and not is_cell and path.relative_to(target) not in wanted:
+            yield path
 
 
 def _copy(source: Path, target: Path) -> None:

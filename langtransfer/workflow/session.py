@@ -109,6 +109,7 @@ def close(study: Study, workflow: Any) -> None:
     """Runs last: copies the current report out, or says in closing lines what went wrong."""
     if _worker is not None:
         _worker.terminate()
+        Path(os.environ[warm.SOCKET_VARIABLE]).unlink(missing_ok=True)
     if workflow.dryrun:
         return
     with contextlib.chdir(_root):  # Snakemake leaves --directory before it exits

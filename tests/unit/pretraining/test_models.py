@@ -16,6 +16,7 @@ from langtransfer.pretraining.models import (
     load_checkpoint,
     load_model,
     new_model,
+    save_config,
 )
 from langtransfer.vocabulary.contract import read_contract
 from tests.unit.pretraining.tiny_study import SHAPE
@@ -38,6 +39,14 @@ def test_shape_and_ids_reach_the_config(vocabulary: Path) -> None:
     assert config.tie_word_embeddings
     assert (config.bos_token_id, config.eos_token_id) == (contract.bos, contract.eos)
     assert config.rope_parameters["rope_theta"] == 10_000.0
+
+
+def test_config_is_whole_without_weights_saved(vocabulary: Path, tmp_path: Path) -> None:
+    model = new_model(ModelShape(**SHAPE), read_contract(vocabulary), seed=1)
+    save_config(model, tmp_path / "alone")
+    model.save_pretrained(tmp_path / "with weights")
+    alone, beside = (tmp_path / name / "config.json" for name in ("alone", "with weights"))
+    assert alone.read_text() == beside.read_text()
 
 
 def test_loaded_as_saved(base: Path, vocabulary: Path) -> None:

@@ -229,7 +229,7 @@ class StudyDescription(Model):
     judge: str
     """`reference`, or the judge model's name."""
     training_tokens: int | None
-    """Tokens of all training runs together; None where a budget in samples hides them."""
+    """Tokens of the base and all further pretraining; None where budgets are in samples."""
     atlas: bool
     """Whether the text is the generated atlas and not natural."""
 

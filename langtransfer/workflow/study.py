@@ -17,6 +17,7 @@ from langtransfer.config.evaluation import (
     TablesCell,
 )
 from langtransfer.config.loading import load_config
+from langtransfer.languages import known_languages
 from langtransfer.provenance import SourceHashes, write_recipe
 from langtransfer.reporting.paper import reporting_resources
 from langtransfer.resources import ROOT
@@ -158,7 +159,9 @@ class Study:
         assert train is not None, "validated: train or adopt"
         shape = train.shape
         size = f"{shape.layers} layers of {shape.hidden_size}"
-        return f"a LLaMA of {size}, trained here on {train.budget} of {self.config.source_language}"
+        amount = str(train.budget).replace("-", " ")
+        language = known_languages()[self.config.source_language].english_name
+        return f"a LLaMA of {size}, trained here on {amount} of {language}"
 
     def _pretraining_tokens(self) -> int | None:
         """Tokens of the base and of all further pretraining; None for budgets in samples."""

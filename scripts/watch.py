@@ -120,6 +120,8 @@ def _lines(watcher: Watcher, console: Console) -> Callable[[list[Running]], None
 
     def show(running: list[Running]) -> None:
         now = time.monotonic()
+        if not watcher.to_run:
+            return
         quiet = now - last["time"]
         if quiet < 10 or (quiet < 60 and watcher.finished == last["finished"]):
             return

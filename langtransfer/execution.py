@@ -16,6 +16,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ from langtransfer.provenance import (
     write_manifest,
 )
 
+# Libraries whose version can change a result.
+LIBRARIES = (
+    "torch", "transformers", "tokenizers", "sentencepiece", "peft", "trl", "deepspeed", "datasets",
+    "lm_eval", "numpy", "babel",
+)  # fmt: skip
 Stage = Callable[[Job], dict[str, Any]]
 
 
@@ -155,6 +161,7 @@ def _machine() -> dict[str, Any]:
         "cpu": platform.processor() or platform.machine(),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")),
         "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in LIBRARIES},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
@@ -177,5 +184,5 @@ def _only_writer(work: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
+        # The file stays: who waits for it must wait for this very file, not for a new one.
         yield
-        path.unlink(missing_ok=True)

@@ -102,10 +102,6 @@ def delegate(stage: str, argv: Sequence[str]) -> int | None:
     if stage not in STAGES or not address or not Path(address).exists():
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(address)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return None
         environment = {name: os.environ[name] for name in PASSED if name in os.environ}
         request = {
             "stage": stage,
@@ -114,9 +110,12 @@ def delegate(stage: str, argv: Sequence[str]) -> int | None:
             "environment": environment,
         }
         message = (json.dumps(request) + "\n").encode()
-        socket.send_fds(connection, [message], [sys.stdout.fileno(), sys.stderr.fileno()])
-        answer = connection.makefile().readline().strip()
-    # A worker that died mid-cell: nothing half-written counts, so computing here is safe.
+        try:
+            connection.connect(address)
+            socket.send_fds(connection, [message], [sys.stdout.fileno(), sys.stderr.fileno()])
+            answer = connection.makefile().readline().strip()
+        except OSError:  # no worker, or it died: nothing half-written counts, compute here
+            return None
     return int(answer) if answer else None
 
 

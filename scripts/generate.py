@@ -32,6 +32,7 @@ def run(job: Job) -> dict[str, Any]:
     from langtransfer.evaluation.loading import load_evaluated, position_limit
     from langtransfer.evaluation.questions import read_questions
     from langtransfer.finetuning.templates import prompt_ids, render_prompt
+    from langtransfer.pretraining.arguments import hardware
 
     settings = job.config(GenerateCell)
     model, tokenizer = load_evaluated(job)
@@ -58,7 +59,7 @@ def run(job: Job) -> dict[str, Any]:
         job.progress(len(answers), len(prompts), "answers")
     rows = [answers.get(p.id) or answer_row(p, "", 0, "context") for p in prompts]
     write_jsonl(job.out / "answers.jsonl", rows)
-    return count_finishes(rows)
+    return count_finishes(rows) | hardware(job.runtime)
 
 
 if __name__ == "__main__":

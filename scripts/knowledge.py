@@ -56,7 +56,9 @@ def run(job: Job) -> dict[str, Any]:
     }
     summary = summarise(rows, facts)
     write_json(job.out / "summary.json", summary)
-    return {"items": len(rows), "truncated": summary["truncated"]}
+    from langtransfer.pretraining.arguments import hardware
+
+    return {"items": len(rows), "truncated": summary["truncated"]} | hardware(job.runtime)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def run(job: Job) -> dict[str, Any]:
     write_jsonl(job.out / "documents.jsonl", rows)
     summary = summarise(rows)
     write_json(job.out / "summary.json", summary)
-    return {"tokens": summary["tokens"]}
+    from langtransfer.pretraining.arguments import hardware
+
+    return {"tokens": summary["tokens"]} | hardware(job.runtime)
 
 
 if __name__ == "__main__":

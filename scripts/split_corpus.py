@@ -26,7 +26,9 @@ def run(job: Job) -> dict[str, Any]:
 
     config = job.config(SplitCorpusCell)
     source = job.parent("corpus") / "documents.jsonl.zst"
-    texts = (row["text"] for row in read_jsonl(source))
+    # Traces of other languages in a corpus train, but are not what the language is measured on.
+    own = f".{config.language}."
+    texts = (row["text"] for row in read_jsonl(source) if own in row["id"])
     hashes = smallest_hashes(texts, config.valid_documents, config.seed)
     valid: dict[bytes, dict[str, Any]] = {}
     trained = write_jsonl(job.out / "train.jsonl.zst", _train(job, config, set(hashes), valid))

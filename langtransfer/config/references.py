@@ -87,6 +87,10 @@ def _check_models(config: Config) -> None:
     _unique("models.label", (m.label for m in config.models), "duplicate model label; rename one")
     for entry in config.models:
         _check_model(entry, f"models[{entry.label}]", config)
+    units = {entry.budget.unit: entry for entry in config.models if entry.budget.unit}
+    if len(units) > 1:
+        budgets = ", ".join(str(entry.budget) for entry in units.values())
+        raise UserError("models.budget", budgets, "one study has one unit: samples or tokens")
 
 
 def _check_model(entry: ModelEntry, field: str, config: Config) -> None:

@@ -98,7 +98,8 @@ def finetune(job: Job) -> dict[str, Any]:
     write_outputs(job, cell, parts, final)
     leave_process_group()
     tokens = trainer.state.num_input_tokens_seen - first_tokens
-    return {"seconds": seconds, "tokens_per_second": tokens / seconds, **hardware()}
+    speed = tokens / seconds
+    return {"tokens": tokens, "tokens_per_second": speed, **hardware(job.runtime)}
 
 
 def choose_examples(job: Job, cell: FinetuneCell) -> list[list[Row]]:

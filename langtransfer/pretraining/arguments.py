@@ -123,9 +123,9 @@ def leave_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def hardware() -> dict[str, Any]:
-    """Device and threads, for the manifest's volatile part."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+def hardware(runtime: RuntimeConfig) -> dict[str, Any]:
+    """Device and threads used, for the manifest's volatile part."""
+    device = "cpu" if uses_cpu(runtime) else torch.cuda.get_device_name()
     return {"device": device, "threads": torch.get_num_threads()}
 
 

@@ -136,7 +136,8 @@ def train(job: Job, plan: Plan) -> dict[str, Any]:
     write_outputs(job, plan, stream, blocks, final)
     leave_process_group()
     tokens = (trainer.state.global_step - first) * optimization.global_batch_tokens
-    return {"seconds": seconds, "tokens_per_second": tokens / seconds, **hardware()}
+    speed = tokens / seconds
+    return {"tokens": tokens, "tokens_per_second": speed, **hardware(job.runtime)}
 
 
 def check_vocabulary(folder: Path, stream: Stream) -> None:

@@ -72,14 +72,17 @@ def _vocabulary(found: Sequence[Evidence], settings: ReportingConfig) -> Answer:
     first = decided[0]
     by = "answers are better" if first.metric == "AVG" else "the model predicts the text better"
     if better(first, settings) == "option":
-        text = f"Extend it ({first.option}): {by}{_quality_open(first)}."
+        text = f"Extend it ({first.option}): {by}{_quality_open(first, found)}."
         return Answer("vocabulary", first.option, True, text)
-    text = f"Keep the original: {by} than with {first.option}{_quality_open(first)}."
+    text = f"Keep the original: {by} than with {first.option}{_quality_open(first, found)}."
     return Answer("vocabulary", "original", True, text)
 
 
-def _quality_open(evidence: Evidence) -> str:
-    return "" if evidence.metric == "AVG" else "; answer quality shows no difference"
+def _quality_open(evidence: Evidence, found: Sequence[Evidence]) -> str:
+    if evidence.metric == "AVG":
+        return ""
+    measured = any(e.metric == "AVG" for e in found)
+    return "; answer quality shows no difference" if measured else "; answers were not scored"
 
 
 def _mix(found: Sequence[Evidence], settings: ReportingConfig, source: str) -> Answer:
@@ -111,7 +114,10 @@ def _mix_text(
 def _pretraining(found: Sequence[Evidence], settings: ReportingConfig) -> Answer:
     if not found:
         return Answer("pretraining", "0", False, "Not studied: one budget only.")
-    helped = [e for e in found if better(e, settings) == "option"]
+    steps = sorted({e.option_amount for e in found})
+    helped = [
+        e for s in steps for e in _deciding([e for e in found if e.option_amount == s], settings)
+    ]
     if not helped:
         text = "No gain shown from further pretraining: tune the base model directly."
         return Answer("pretraining", "0", False, text)
@@ -124,6 +130,15 @@ def _pretraining(found: Sequence[Evidence], settings: ReportingConfig) -> Answer
     else:
         text = f"{spoken(last.option)}: beyond it no gain is shown."
     return Answer("pretraining", last.option, True, text)
+
+
+def _deciding(step: Sequence[Evidence], settings: ReportingConfig) -> list[Evidence]:
+    """Evidence that a step helps: answers decide, prediction of text where they show nothing."""
+    by_answers = [e for e in step if e.metric == "AVG" and better(e, settings) != "neither"]
+    deciding = by_answers or [e for e in step if e.metric != "AVG"]
+    if any(better(e, settings) == "against" for e in deciding):
+        return []
+    return [e for e in step if better(e, settings) == "option"]
 
 
 def _tuning(found: Sequence[Evidence], settings: ReportingConfig) -> Answer:

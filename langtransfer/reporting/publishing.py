@@ -97,4 +97,4 @@ def runs_csv(cells: Iterable[PlannedCell]) -> str:
 def _run(cell: PlannedCell, manifest: dict[str, Any]) -> dict[str, Any]:
     size = sum(file["bytes"] for file in manifest["outputs"]["files"].values())
     known = {"cell": cell.path, "key": cell.key, "stage": cell.stage, "bytes": size}
-    return {"device": "cpu", "cost": 0, **manifest["volatile"], **known}
+    return {**manifest["volatile"], **known}

@@ -259,12 +259,14 @@ class Planner:
         return registry.identity(self._registry.row(dataset, language), self._hash)
 
     def _language_rows(self, *languages: str) -> dict[str, str]:
-        """Rows of languages.csv a cell reads: the scripts of its languages, and no others'."""
+        """What of languages.csv a cell reads: its languages' rows, and who shares their scripts."""
         known = known_languages()
-        return {
-            f"resources/languages.csv#{language}": digest(asdict(known[language]))
-            for language in languages
-        }
+        rows = {}
+        for language in languages:
+            scripts = set(known[language].scripts)
+            sharing = {c: sorted(i.scripts) for c, i in known.items() if scripts & set(i.scripts)}
+            rows[f"resources/languages.csv#{language}"] = digest([asdict(known[language]), sharing])
+        return rows
 
     def _sources(self, *files: Path) -> dict[str, str]:
         return {file.relative_to(ROOT).as_posix(): self._hash(file) for file in files}
@@ -277,9 +279,12 @@ class Planner:
         parents: dict[str, Cell] | None = None,
         sources: dict[str, str] | None = None,
     ) -> Cell:
-        path = "/".join((stage, *point))
-        if path not in self._cells:
-            self._cells[path] = Cell(
-                stage, point, settings, parents or {}, sources or {}, self._environment
+        cell = Cell(stage, point, settings, parents or {}, sources or {}, self._environment)
+        known = self._cells.setdefault(cell.path, cell)
+        if known.key != cell.key:
+            # Shares with both `target` and that target's neighbours: one name, two streams.
+            remedy = (
+                "two rows of the study mean different cells by this name; rename a mix or tuning"
             )
-        return self._cells[path]
+            raise UserError("config", cell.path, remedy)
+        return known

@@ -72,7 +72,8 @@ def start_worker(workflow: Any) -> None:
     """Start a warm worker for local runs; jobs use it once it has finished importing."""
     if not workflow.local_exec or os.environ.get(warm.SOCKET_VARIABLE) == "none":
         return
-    address = Path(tempfile.gettempdir()) / f"langtransfer-{os.getpid()}.sock"
+    # A folder only this user can enter: requests carry the environment's API keys.
+    address = Path(tempfile.mkdtemp(prefix="langtransfer-")) / "worker.sock"
     os.environ[warm.SOCKET_VARIABLE] = str(address)
     global _worker
     LOGS.mkdir(exist_ok=True)

@@ -37,7 +37,7 @@ from langtransfer.config.vocabulary import (
 STAGES: dict[str, tuple[int, type[Model]]] = {
     "fetch_corpus": (1, FetchCorpusCell),
     "clean_corpus": (1, CleanCorpusCell),
-    "split_corpus": (1, SplitCorpusCell),
+    "split_corpus": (2, SplitCorpusCell),
     "train_tokenizer": (1, TrainTokenizerCell),
     "extend_vocabulary": (1, ExtendVocabularyCell),
     "extend_embeddings": (1, ExtendEmbeddingsConfig),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from langtransfer.errors import UserError
 from langtransfer.job import write_atomically
 from langtransfer.provenance import (
+    KEY_LENGTH,
     RECIPES,
     RESULTS,
     WORK,
@@ -26,6 +28,7 @@ from langtransfer.workflow.cells import Cell
 from langtransfer.workflow.study import Study
 
 ACCEPTED = Path("accepted")
+KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,9 @@ def verify(folders: Sequence[Path]) -> Iterator[str]:
         except UserError as error:
             yield str(error)
             continue
-        if (folder / "data").is_dir():
+        if (folder / "data").is_symlink() and not (folder / "data").exists():
+            yield f"{folder / 'data'}: the accepted result it points to is gone; redo the cell"
+        elif (folder / "data").is_dir():
             outputs = Outputs.from_json(manifest["outputs"])
             for name in differing_files(folder / "data", outputs, contents=True):
                 yield f"{folder / 'data' / name}: not as in the manifest; redo or fetch the cell"
@@ -164,9 +169,20 @@ def finished_folders() -> list[Path]:
 
 def garbage(keep: set[str]) -> list[Path]:
     """Result folders to remove: not among `keep` (folder paths) and without a published pointer."""
-    with_data = {path.parent for path in RESULTS.glob("*/**/data") if path.is_dir()}
-    found = with_data | set(finished_folders())
-    return sorted(f for f in found if f.as_posix() not in keep and not (f / "data.dvc").exists())
+    found = {folder for folder in RESULTS.rglob("*") if KEY.fullmatch(folder.name)}
+    found = {folder for folder in found if folder.is_dir() and "data" not in folder.parts}
+    kept = keep | {link for folder in found if (link := accepted_by(folder)) is not None}
+    return sorted(f for f in found if f.as_posix() not in kept and not (f / "data.dvc").exists())
+
+
+def accepted_by(folder: Path) -> str | None:
+    """The older result folder whose data stand for this one's, if any."""
+    data = folder / "data"
+    return (
+        (folder / data.readlink()).resolve().parent.relative_to(Path.cwd()).as_posix()
+        if (data.is_symlink())
+        else None
+    )
 
 
 def remove(folder: Path) -> None:

@@ -26,7 +26,7 @@ def split(folder: Path, texts: list[str], count: int, seed: int = 1) -> dict[str
     source, out, work = folder / "clean", folder / "out", folder / "work"
     for path in (source, out, work):
         path.mkdir(parents=True)
-    rows = [{"id": str(n), "text": text} for n, text in enumerate(texts)]
+    rows = [{"id": f"texts.zh.{n}", "text": text} for n, text in enumerate(texts)]
     write_jsonl(source / "documents.jsonl.zst", rows)
     write_json(source / "stats.json", {"kept": len(rows)})
     settings = {"language": "zh", "valid_documents": count, "seed": seed}
@@ -70,3 +70,31 @@ def test_nothing_left_to_train_on(tmp_path: Path, texts: list[str], count: int) 
     message = rf"valid_documents: {count}: zh has only {len(set(texts))} documents"
     with pytest.raises(UserError, match=message):
         split(tmp_path, texts, count)
+
+
+def test_traces_of_other_languages_train_and_are_never_held_out(tmp_path: Path) -> None:
+    own = [{"id": f"texts.zh.{n}", "text": f"自己的{n}"} for n in range(30)]
+    traces = [{"id": f"texts.en.{n}", "text": f"a trace {n}"} for n in range(30)]
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    write_jsonl(corpus / "documents.jsonl.zst", [*own, *traces])
+    (corpus / "stats.json").write_text('{"kept": 60}')
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = {"language": "zh", "valid_documents": 20, "seed": 1}
+    split_corpus.run(
+        Job(
+            "split_corpus",
+            "split_corpus/zh",
+            "0",
+            settings,
+            {"corpus": corpus},
+            out,
+            tmp_path / "w",
+        )
+    )
+    held_out = [row["id"] for row in read_jsonl(out / "valid.jsonl.zst")]
+    trained = [row["id"] for row in read_jsonl(out / "train.jsonl.zst")]
+    assert len(held_out) == 20
+    assert all(".zh." in name for name in held_out)
+    assert len(trained) == 40

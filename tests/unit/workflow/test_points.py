@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from langtransfer.config.loading import parse_config
 from langtransfer.config.training import MixConfig
 from langtransfer.errors import UserError
 from langtransfer.workflow.points import fill_mix, fill_shares, smaller_budget, study_models
-from tests.workflow.conftest import expanded
+from tests.workflow.conftest import expanded, plan
 
 
 @pytest.fixture
@@ -66,3 +67,17 @@ def test_a_language_twice_in_an_order() -> None:
     assert fill_mix(order, "sw").order == ("zh", "sw")
     with pytest.raises(UserError, match=r"order: .*twice where the target is zh"):
         fill_mix(order, "zh")
+
+
+def test_one_name_for_two_streams_is_refused(content: dict[str, Any], tmp_path: Path) -> None:
+    content["mixes"]["lean"] = {"shares": {"target": 0.6, "sw": 0.2, "zh": 0.2}}
+    lean = {"label": "lean", "mix": "lean", "budget": "8k-tokens", "tunings": ["none"]}
+    content["models"].append(lean)
+    with pytest.raises(UserError, match="two rows of the study mean different cells"):
+        _ = plan(content, tmp_path / "cache.json").cells
+
+
+def test_budgets_of_two_units_are_refused(content: dict[str, Any]) -> None:
+    content["models"].append({"label": "s", "budget": "10-samples"})
+    with pytest.raises(UserError, match="one study has one unit"):
+        parse_config(content)

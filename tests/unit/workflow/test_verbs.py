@@ -192,3 +192,13 @@ def test_compare_names_leaves_cells_and_metrics() -> None:
     fewer = comparing.Side({}, {}, {})
     assert sum(line.startswith("- ") for line in comparing.compare(a, fewer)) == 3
     assert sum(line.startswith("+ ") for line in comparing.compare(fewer, a)) == 3
+
+
+def test_garbage_spares_what_an_accepted_result_stands_on() -> None:
+    study().run()
+    older, cell = study().report, study(seed=2).report
+    verbs.accept(cell, older.key, "equal")
+    keep = {c.folder.as_posix() for c in study(seed=2).cells}
+    assert verbs.garbage(keep) == []
+    verbs.remove(older.folder)
+    assert any("is gone" in line for line in verbs.verify([cell.folder]))

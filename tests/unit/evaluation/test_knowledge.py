@@ -114,7 +114,7 @@ def test_agrees_with_direct_scoring(
         assert row["prediction"] == max(scores, key=scores.__getitem__)
         assert row["answer"] == asked["answer"]
         assert row["correct"] == (row["prediction"] == row["answer"])
-    assert stats .items() >= {"items": 14, "truncated": 0}.items()
+    assert stats.items() >= {"items": 14, "truncated": 0}.items()
 
 
 def test_options_as_texts_are_normalised_by_length(

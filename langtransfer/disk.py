@@ -47,7 +47,7 @@ def full_disk_explained(folder: Path, half_written: Path | None = None) -> Itera
         yield
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # native writers raise anything; what is not a full disk goes on
         if not (is_no_space(error) or is_full(folder)):
             raise
         if half_written is not None:

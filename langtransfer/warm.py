@@ -226,7 +226,7 @@ def preload() -> None:
     from langtransfer.evaluation.code_switching import load_identifier
 
     # It compiles a thousand regular expressions the first time in a process.
-    get_checkpoint_conversion_mapping("llama")  # type: ignore[no-untyped-call]
+    get_checkpoint_conversion_mapping("llama")  # type: ignore[no-untyped-call]  # untyped there
     load_identifier()
 
 

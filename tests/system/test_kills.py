@@ -221,7 +221,8 @@ def kill_jobs(folder: Path, process: subprocess.Popen[bytes], count: int) -> int
     """Kill the first stages that Snakemake starts; how many were killed."""
     killed: set[int] = set()
     while process.poll() is None and len(killed) < count:
-        for job in set(jobs(folder)) - killed:
+        running = set(jobs(folder)) - killed
+        for job in sorted(running)[: count - len(killed)]:  # several may start between two looks
             time.sleep(0.3)  # not always at the very beginning
             try:
                 os.kill(job, signal.SIGKILL)

@@ -21,19 +21,21 @@ help: ## list the targets
 
 setup: $(VENV)/.ready ## make the environment in .venv
 
-# uv installs in seconds; where it cannot, pip does the same from the same lock.
+# uv installs in seconds; where it cannot, pip does the same from the same lock. The lock is complete
+# and goes in without dependencies: deepfocus asks for `fasttext`, which only a compiler can install;
+# fasttext-wheel is the same module.
 $(VENV)/.ready: $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r $(LOCK) || $(BIN)/pip install --quiet -r $(LOCK)
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r $(LOCK) || $(BIN)/pip install --quiet --no-deps -r $(LOCK)
 	@if ! command -v scontrol > /dev/null || timeout 5 scontrol ping > /dev/null 2>&1; then \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/requirements-slurm.txt \
-	  || $(BIN)/pip install --quiet -r envs/requirements-slurm.txt; \
+	  $(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r envs/requirements-slurm.txt \
+	  || $(BIN)/pip install --quiet --no-deps -r envs/requirements-slurm.txt; \
 	else echo "SLURM's clients are here but no controller answers: plugins left out (make slurm)"; fi
 	@touch $@
 
 slurm: setup ## add the SLURM executor (without a controller it slows every start by 10 s)
-	$(BIN)/pip install --quiet -r envs/requirements-slurm.txt
+	$(BIN)/pip install --quiet --no-deps -r envs/requirements-slurm.txt
 
 demo: setup ## the whole study on the atlas, offline, on this machine
 	@$(BIN)/python -m scripts.watch --profile profiles/demo

@@ -26,11 +26,12 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from langtransfer.config.training import FinetuneCell
-from langtransfer.corpus.jsonl import read_jsonl
+from langtransfer.corpus.jsonl import read_jsonl, require_characters
 from langtransfer.errors import UserError
 from langtransfer.finetuning.templates import prompts_ids, render_prompt, responses_ids
 from langtransfer.job import Job
 from langtransfer.pretraining import checkpoints
+from langtransfer.pretraining.adapters import check_trainable, peft_config
 from langtransfer.pretraining.arguments import (
     cut_batches,
     hardware,
@@ -45,9 +46,16 @@ from langtransfer.pretraining.models import (
     save_config,
     weight_files,
 )
+from langtransfer.pretraining.rows import (
+    count_rows,
+    explain_rows,
+    merged_matrices,
+    promise,
+    stored_matrices,
+)
 from langtransfer.pretraining.stream import IGNORED, permutation
-from langtransfer.pretraining.training import check_backend, peft_config, run
-from langtransfer.vocabulary.contract import copy_vocabulary
+from langtransfer.pretraining.training import check_backend, run
+from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 INSTRUCTIONS = "instructions.jsonl.zst"
 Row = Mapping[str, Any]
@@ -81,10 +89,14 @@ class Examples:
 def finetune(job: Job) -> dict[str, Any]:
     """Tune a checkpoint on instruction pairs; volatile facts. See docs/pipeline.md for the data.
 
-    Raises UserError for too few pairs, for pairs that are all too long, and as pretraining does.
+    Raises UserError for too few pairs, for pairs that are all too long, and as pretraining does,
+    new rows that learnt nothing included.
     """
     cell = job.config(FinetuneCell)
     folder = job.parent("checkpoint") / "model"
+    contract = check_contract(folder, job.stage)
+    if cell.lora is not None:
+        check_trainable(cell.lora, contract)  # before everything is tokenized
     tokenizer = load_tokenizer(folder)
     length = cell.optimization.sequence_length
     parts = [
@@ -115,13 +127,16 @@ def choose_examples(job: Job, cell: FinetuneCell) -> list[list[Row]]:
 
 
 def first(job: Job, cell: FinetuneCell, language: str, wanted: int) -> list[Row]:
-    """The first pairs of a language. UserError when there are fewer."""
+    """The first pairs of a language. UserError when there are fewer, or half a surrogate pair."""
     file = job.group("instructions")[language] / INSTRUCTIONS
     found: list[Row] = list(islice(read_jsonl(file), wanted))
     if len(found) < wanted:
         tuning = job.cell.rsplit("/", 1)[-1]
         remedy = f"wants {wanted} pairs of {language}, {len(found)} are available: lower examples"
         raise UserError(f"tunings, {tuning}", cell.examples, remedy)
+    for row in found:
+        text = row["instruction"] + row["input"] + row["output"]
+        require_characters(text, f"{file}: pair", row["id"])
     return found
 
 
@@ -176,10 +191,15 @@ def build_trainer(
     )  # fmt: skip
     disable_progress_bars()
     dataset = as_dataset(parts[0]) if cell.mix.order is None else one_after_another(cell, parts)
+    adapter = None
+    if cell.lora is not None:
+        adapter = peft_config(cell.lora, read_contract(job.parent("checkpoint")), model)
     trainer = TuningTrainer(
-        model, arguments, train_dataset=dataset, processing_class=tokenizer,
-        peft_config=None if cell.lora is None else peft_config(cell.lora),
+        model, arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter,
     )  # fmt: skip
+    head = model.get_output_embeddings()  # adapters were put into this model
+    if not hasattr(head, "bias"):
+        head.bias = None  # TRL 1.16.0's loss asks for it, peft's adapter of single rows has none
     tokens = cell.epochs * sum(part.tokens() for part in parts)
     trainer.add_callback(checkpoints.Reporter(job, tokens))
     trainer.remove_callback(PrinterCallback)
@@ -247,10 +267,20 @@ def write_outputs(job: Job, cell: FinetuneCell, parts: Sequence[Examples], final
         "dropped": sum(part.dropped for part in parts),
         "tokens": cell.epochs * sum(part.tokens() for part in parts),
         "response_tokens": cell.epochs * sum(part.response_tokens() for part in parts),
-        "steps": checkpoints.read_state(final)["global_step"],
+        "steps": checkpoints.read_state(final)["global_step"], **row_facts(job, cell),
     }  # fmt: skip
     text = json.dumps(facts, sort_keys=True) + "\n"
     (job.out / "training.json").write_text(text, encoding="utf-8")
+
+
+def row_facts(job: Job, cell: FinetuneCell) -> dict[str, Any]:
+    """`rows` of training.json, and a `note` where there is something to say of them."""
+    before = job.parent("checkpoint") / "model"
+    adapter, tuned = job.out / "adapter", job.out / "model"
+    after = stored_matrices(tuned) if cell.lora is None else merged_matrices(before, adapter)
+    rows = count_rows(stored_matrices(before), after, read_contract(before))
+    note = explain_rows(rows, promise(cell.lora), job.stage)
+    return {"rows": rows} | ({"note": note} if note else {})
 
 
 def write_model(source: Path, final: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from langtransfer.config import RuntimeConfig
 from langtransfer.config.training import OptimizationConfig
@@ -115,6 +116,11 @@ def deepspeed_file(runtime: RuntimeConfig, cpu: bool) -> str | None:
     if "RANK" not in os.environ:
         os.environ.update(alone | {"MASTER_PORT": str(_free_port())})
     return str(RESOURCES / "deepspeed" / f"{runtime.deepspeed}.json")
+
+
+def load_whole_models() -> None:
+    """Let models be loaded whole again, to merge and save: ZeRO-3 loads them in pieces."""
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
 
 
 def leave_process_group() -> None:

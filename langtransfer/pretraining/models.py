@@ -78,13 +78,17 @@ def load_checkpoint(
     chat is the data folder of a `finetune` cell: its `adapter/` is merged into the checkpoint's
     weights in memory, its `model/` replaces them. Raises UserError as `load_model` does.
     """
-    folder = checkpoint / "model"
-    if chat is not None and (chat / "model").is_dir():
-        folder = chat / "model"
+    folder = model_folder(checkpoint, chat)
     model = load_model(folder, dtype)
     if chat is not None and (chat / "adapter").is_dir():
         model = merge_adapter(model, chat / "adapter").to(dtype)
     return model.to(device).eval(), load_tokenizer(folder)
+
+
+def model_folder(checkpoint: Path, chat: Path | None) -> Path:
+    """The `model/` folder of a checkpoint, of its tuning where that wrote whole weights."""
+    tuned = chat is not None and (chat / "model").is_dir()
+    return (chat if chat is not None and tuned else checkpoint) / "model"
 
 
 def load_tokenizer(folder: Path) -> Any:

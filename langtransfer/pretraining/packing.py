@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langtransfer.corpus.jsonl import read_jsonl
+from langtransfer.corpus.jsonl import read_jsonl, require_characters
 from langtransfer.errors import UserError
-from langtransfer.vocabulary.contract import VocabularyContract
-from langtransfer.vocabulary.conversion import write_json
+from langtransfer.vocabulary.contract import SPM, VocabularyContract
+from langtransfer.vocabulary.conversion import SPACE, write_json
 from langtransfer.vocabulary.encoding import Encoder
 
 BATCH_CHARACTERS = 1 << 20  # text held at once
@@ -78,12 +78,14 @@ def pack(
 ) -> dict[str, Any]:
     """Pack a `.jsonl.zst` of {"id","text"}; the content of meta.json.
 
+    documents_with_visible_space counts those whose U+2581 SentencePiece reads as a space.
     Two passes: ids in file order into `work`, then into hash order; memory holds one batch of
     text and 24 bytes a document. Raises UserError for no documents and for text that is not
     Unicode (a lone surrogate).
     """
     dtype = np.dtype("<u2" if contract.size <= 1 << 16 else "<u4")
-    keys, lengths, size = array("Q"), array("q"), 0
+    keys, lengths, size, rewritten = array("Q"), array("q"), 0, 0
+    visible = SPACE if SPM in contract.sha256 else None
     spool = work / "tokens.spool"
     work.mkdir(parents=True, exist_ok=True)
     with spool.open("wb") as handle:
@@ -92,6 +94,7 @@ def pack(
             keys.extend(order_key(seed, row["id"]) for row in batch)
             lengths.extend(map(len, documents))
             size += sum(len(row["text"].encode()) for row in batch)
+            rewritten += sum(visible is not None and visible in row["text"] for row in batch)
             handle.write(_flatten(documents, dtype).tobytes())
             progress(len(keys))
     if not keys:
@@ -104,6 +107,7 @@ def pack(
         "tokens": int(offsets[-1]),
         "documents": len(keys),
         "bytes": size,
+        "documents_with_visible_space": rewritten,
         "vocabulary_sha256": contract.identity,
     }
     write_json(out / "meta.json", meta)
@@ -132,18 +136,8 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _encode(encode: Encoder, batch: list[dict[str, Any]], corpus: Path) -> list[list[int]]:
     """Ids of the batch's texts; UserError naming the document that is not Unicode text."""
     for row in batch:
-        if not _is_unicode(row["text"]):
-            remedy = "holds half a surrogate pair, which is no character: repair or drop it"
-            raise UserError(f"{corpus}: document", row["id"], remedy)
+        require_characters(row["text"], f"{corpus}: document", row["id"])
     return encode([row["text"] for row in batch])
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _frame(ids: list[int], contract: VocabularyContract) -> list[int]:

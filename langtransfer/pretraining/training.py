@@ -16,13 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from langtransfer.budget import Budget
 from langtransfer.config.training import (
-    LoraConfig,
     Mix,
     OptimizationConfig,
     PretrainCell,
@@ -31,14 +29,17 @@ from langtransfer.config.training import (
 from langtransfer.errors import UserError
 from langtransfer.job import Job
 from langtransfer.pretraining import checkpoints
+from langtransfer.pretraining.adapters import peft_config
 from langtransfer.pretraining.arguments import (
     Batches,
     cut_batches,
     hardware,
     leave_process_group,
+    load_whole_models,
     trainer_arguments,
     world_size,
 )
+from langtransfer.pretraining.embeddings_first import EmbeddingsFirst
 from langtransfer.pretraining.models import (
     load_model,
     merge_adapter,
@@ -47,8 +48,16 @@ from langtransfer.pretraining.models import (
     save_model,
     weight_files,
 )
+from langtransfer.pretraining.rows import (
+    Promise,
+    count_rows,
+    earlier_rows,
+    explain_rows,
+    promise,
+    stored_matrices,
+)
 from langtransfer.pretraining.stream import Stream, open_stream
-from langtransfer.vocabulary.contract import copy_vocabulary, read_contract
+from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 
 @dataclass(frozen=True)
@@ -69,23 +78,31 @@ class Plan:
     """Checkpoint folder of a smaller budget, with `trainer/`, to go on from."""
     base: Path | None = None
     """With adapters: `model/` folder of the weights below them."""
+    embedding_steps: int = 0
+    """Optimizer steps from the stream's beginning that train the embeddings alone."""
+    promised: Promise | None = None
+    """What is to become of the vocabulary folder's embedding rows; None where it has none yet."""
 
 
-class StreamTrainer(checkpoints.AtomicCheckpoints, Trainer):
-    """Hugging Face's Trainer with checkpoints that survive a kill."""
+class StreamTrainer(checkpoints.AtomicCheckpoints, EmbeddingsFirst, Trainer):
+    """Hugging Face's Trainer with checkpoints that survive a kill, in one stage or two."""
 
 
 def train_base(job: Job) -> dict[str, Any]:
     """Train a model from scratch; volatile facts. See docs/pipeline.md for what is written."""
     cell = job.config(TrainBaseCell)
     vocabulary = job.parent("vocabulary")
-    model = new_model(cell.shape, read_contract(vocabulary), cell.seed)
+    model = new_model(cell.shape, check_contract(vocabulary, job.stage), cell.seed)
     plan = Plan(model, vocabulary, cell.mix, cell.budget, cell.optimization, cell.seed)
     return train(job, plan)
 
 
 def pretrain(job: Job) -> dict[str, Any]:
-    """Go on training a checkpoint on other languages; volatile facts."""
+    """Go on training a checkpoint on other languages; volatile facts.
+
+    Raises UserError as `train` does, for new rows to be trained where the vocabulary has none, and
+    for new rows that were to learn and did not.
+    """
     cell = job.config(PretrainCell)
     checkpoint = job.parent("checkpoint")
     chained = cell.budgets == "chained"
@@ -95,24 +112,18 @@ def pretrain(job: Job) -> dict[str, Any]:
     if cell.lora is not None:
         base = checkpoint / "trainer" / "base" if goes_on else checkpoint / "model"
     vocabulary = checkpoint / "model"
+    check_contract(vocabulary, job.stage)
     model = load_model(base or vocabulary)
     if cell.lora is not None:
+        settings = peft_config(cell.lora, read_contract(vocabulary), model)
         set_seed(cell.seed)
-        model = get_peft_model(model, peft_config(cell.lora))
+        model = get_peft_model(model, settings)
     plan = Plan(
         model, vocabulary, cell.mix, cell.budget, cell.optimization, cell.seed,
         chained=chained, start=start, base=base,
+        embedding_steps=cell.embedding_steps, promised=promise(cell.lora),
     )  # fmt: skip
     return train(job, plan)
-
-
-def peft_config(lora: LoraConfig) -> Any:
-    """peft's settings for a causal LM."""
-    return PeftLoraConfig(
-        task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-        modules_to_save=list(lora.modules_to_save) or None,
-    )  # fmt: skip
 
 
 def train(job: Job, plan: Plan) -> dict[str, Any]:
@@ -131,6 +142,7 @@ def train(job: Job, plan: Plan) -> dict[str, Any]:
     resume = find_start(job, folder, plan, batches.micro)
     trainer = build_trainer(job, plan, batches, stream.dataset(blocks), folder)
     seconds, first = run(trainer, resume)
+    load_whole_models()
     final = checkpoints.newest_complete(folder)
     assert final is not None, "the Trainer saves at its last step"
     write_outputs(job, plan, stream, blocks, final)
@@ -188,6 +200,7 @@ def build_trainer(
         callbacks=[reporter],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
+    trainer.embedding_steps = plan.embedding_steps
     return trainer
 
 
@@ -224,10 +237,26 @@ def write_outputs(job: Job, plan: Plan, stream: Stream, blocks: int, final: Path
     facts = {
         "budget": str(plan.budget), "tokens": blocks * optimization.sequence_length,
         "samples": stream.samples(blocks), "steps": checkpoints.read_state(final)["global_step"],
-        "sources": stream.sources(blocks),
+        "sources": stream.sources(blocks), **row_facts(job, plan),
     }  # fmt: skip
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False) + "\n"
     (job.out / "training.json").write_text(text, encoding="utf-8")
+
+
+def row_facts(job: Job, plan: Plan) -> dict[str, Any]:
+    """`rows` of training.json, and a `note` where there is something to say of them.
+
+    A chained run states what changed since the run began, whatever budget it stopped at between.
+    """
+    if plan.promised is None:
+        return {}
+    rows = count_rows(
+        stored_matrices(plan.vocabulary), stored_matrices(job.out / "model"),
+        read_contract(plan.vocabulary),
+        earlier_rows(plan.start) if plan.start is not None else None,
+    )  # fmt: skip
+    note = explain_rows(rows, plan.promised, job.stage)
+    return {"rows": rows} | ({"note": note} if note else {})
 
 
 def write_model(plan: Plan, final: Path, target: Path) -> None:

@@ -113,23 +113,29 @@ def mcnemar_exact(a: Floats, b: Floats) -> float:
     return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
-def greater_than(value: float, error: float, n: int, bound: float) -> float:
-    """One-sided p that the true difference exceeds bound (t distribution, n - 1 freedom)."""
-    if not np.isfinite(error):
+def greater_than(value: float, error: float, n: int, bound: float, span: float) -> float:
+    """One-sided p that the true difference exceeds bound (t distribution, n - 1 freedom).
+
+    span is the largest difference one unit can show. Units that are all alike have no spread to
+    estimate, yet a few of them prove little: were the true mean at the bound, at least the share
+    (value - bound) / span of all units would differ from those seen, and n draws that show none
+    have probability (1 - share) ** n.
+    """
+    if not np.isfinite(error) or (error == 0 and value <= bound):
         return 1.0
     if error == 0:
-        return 0.0 if value > bound else 1.0
+        return float((1 - min(1.0, (value - bound) / span)) ** n)
     return float(stats.t.sf((value - bound) / error, n - 1))
 
 
-def equivalence(value: float, error: float, n: int, margin: float) -> float:
+def equivalence(value: float, error: float, n: int, margin: float, span: float) -> float:
     """p of two one-sided tests (TOST) that the true difference lies within +-margin."""
-    return max(greater_than(value, error, n, -margin), greater_than(-value, error, n, -margin))
-
-
-def outside(value: float, error: float, n: int, margin: float) -> float:
-    """p that the true difference lies beyond +-margin (minimal-effect test, two-sided)."""
-    return min(
-        1.0,
-        2 * min(greater_than(value, error, n, margin), greater_than(-value, error, n, margin)),
+    return max(
+        greater_than(value, error, n, -margin, span), greater_than(-value, error, n, -margin, span)
     )
+
+
+def outside(value: float, error: float, n: int, margin: float, span: float) -> float:
+    """p that the true difference lies beyond +-margin (minimal-effect test, two-sided)."""
+    sides = (greater_than(side, error, n, margin, span) for side in (value, -value))
+    return min(1.0, 2 * min(sides))

@@ -3,12 +3,19 @@
 `vocabulary.json` lies in each vocabulary folder and beside the weights of each checkpoint. The
 classic failures of extended models (49,953 or 55,296 pieces against 32,000 rows) are caught here,
 before weights are loaded, with the stage at fault named.
+
+The special ids of a model's config.json must be the tokenizer's. Where published files differ,
+`adopt_model` corrects what decides no result: padding, which is masked everywhere (though a wrong
+id crashes, or keeps a real token's row from training), and the beginning of a text, which is what
+the tokenizer puts there. Another end of text is an error: only who trained the model knows which
+of the two it learnt, and its answers would never end, or end early.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +25,12 @@ from langtransfer.config.base import Model
 from langtransfer.errors import UserError
 from langtransfer.provenance import sha256_file
 from langtransfer.vocabulary.conversion import (
+    AS_PIECES,
+    CONTROL,
+    UNKNOWN,
+    inexact,
     read_proto,
+    save_pieces,
     save_tokenizer,
     special_ids,
     write_json,
@@ -27,6 +39,8 @@ from langtransfer.vocabulary.conversion import (
 CONTRACT = "vocabulary.json"
 SPM = "tokenizer.spm"
 TOKENIZER = "tokenizer.json"
+# What a model was trained with, and what it generates with unless told otherwise.
+MODEL_CONFIGS = ("config.json", "generation_config.json")
 # In the order they are listed in docs/pipeline.md; a chat template belongs to ids as well.
 FILES = (
     SPM,
@@ -49,6 +63,10 @@ class VocabularyContract(Model):
     eos: int | None
     pad: int | None
     """Id that fills batches, always masked."""
+    special_tokens: dict[str, int]
+    """Every token that text never becomes -> its id: the above, chat markers, reserved ones."""
+    base_size: int | None = None
+    """Ids of the vocabulary this one extends, which come first; None where it extends none."""
     sha256: dict[str, str]
     """File of the folder -> hash of its bytes."""
 
@@ -78,7 +96,9 @@ def read_contract(folder: Path) -> VocabularyContract:
         raise UserError(CONTRACT, str(path), remedy) from error
 
 
-def write_contract(folder: Path, embedding_rows: int | None = None) -> VocabularyContract:
+def write_contract(
+    folder: Path, embedding_rows: int | None = None, base_size: int | None = None
+) -> VocabularyContract:
     """Describe the vocabulary files of a folder; rows are the size unless given.
 
     Ids come from tokenizer.json (any Hugging Face tokenizer), else from tokenizer.spm.
@@ -87,6 +107,7 @@ def write_contract(folder: Path, embedding_rows: int | None = None) -> Vocabular
     contract = VocabularyContract(
         **facts,
         embedding_rows=embedding_rows or facts["size"],
+        base_size=base_size,
         sha256={n: sha256_file(folder / n) for n in FILES if (folder / n).is_file()},
     )
     write_json(folder / CONTRACT, contract.model_dump(mode="json"))
@@ -94,7 +115,7 @@ def write_contract(folder: Path, embedding_rows: int | None = None) -> Vocabular
 
 
 def write_vocabulary(
-    proto: Any, folder: Path, embedding_rows: int | None = None
+    proto: Any, folder: Path, embedding_rows: int | None = None, base_size: int | None = None
 ) -> VocabularyContract:
     """A whole vocabulary folder from a SentencePiece ModelProto.
 
@@ -102,7 +123,13 @@ def write_vocabulary(
     folder without tokenizer.json, good for its pieces only.
     """
     save_tokenizer(proto, folder)
-    return write_contract(folder, embedding_rows)
+    return write_contract(folder, embedding_rows, base_size)
+
+
+def write_pieces(proto: Any, folder: Path) -> VocabularyContract:
+    """A vocabulary folder good for its pieces only, from any SentencePiece ModelProto."""
+    save_pieces(proto, folder)
+    return write_contract(folder)
 
 
 def copy_vocabulary(source: Path, target: Path, embedding_rows: int) -> VocabularyContract:
@@ -119,7 +146,8 @@ def check_contract(folder: Path, stage: str) -> VocabularyContract:
     """The contract of a folder the stage is about to use, after checking files against it.
 
     Raises UserError, naming the stage, for a file that is missing or changed, for a folder that
-    holds pieces only, for a tokenizer of another size, and for a config.json with other rows.
+    holds pieces only, for a tokenizer of another size, and for a config.json with other rows or
+    special ids.
     """
     contract, folder = read_contract(folder), vocabulary_folder(folder)
     for name, expected in contract.sha256.items():
@@ -129,9 +157,13 @@ def check_contract(folder: Path, stage: str) -> VocabularyContract:
             remedy = f"{what} the contract was written: {stage} needs the stage before it run again"
             raise UserError("vocabulary file", str(path), remedy)
     if TOKENIZER not in contract.sha256:
-        remedy = f"{stage} needs a tokenizer, but a unigram model gives pieces only: use type: bpe"
+        problem = inexact(read_proto(folder / SPM))
+        remedy = (
+            f"{stage} needs a tokenizer, but this one gives pieces only ({problem}); {AS_PIECES}"
+        )
         raise UserError("vocabulary", str(folder), remedy)
     _check_size(contract, folder, stage)
+    _check_special_ids(contract, folder, stage)
     return contract
 
 
@@ -140,7 +172,14 @@ def check_model_fits(contract: VocabularyContract, embedding_rows: int, where: s
 
     where names the stage or folder the model comes from.
     """
-    if embedding_rows < contract.size:
+    late = [token for token, i in contract.special_tokens.items() if i >= embedding_rows]
+    if 0 < contract.size - embedding_rows == len(late):
+        remedy = (
+            f"the vocabulary has {contract.size:,} pieces, of which {', '.join(late)} were added "
+            f"to the tokenizer after these weights were made: take the tokenizer {where} was "
+            "trained with; vocabularies.<name>.special_tokens adds such tokens with their rows"
+        )
+    elif embedding_rows < contract.size:
         remedy = (
             f"the vocabulary has {contract.size:,} pieces: the model at fault comes from {where}; "
             "give it its own tokenizer, or let it pass extend_embeddings with this one first"
@@ -155,6 +194,38 @@ def check_model_fits(contract: VocabularyContract, embedding_rows: int, where: s
     raise UserError(f"embedding rows ({where})", embedding_rows, remedy)
 
 
+def corrected_ids(contract: VocabularyContract, settings: Mapping[str, Any]) -> dict[str, int]:
+    """Padding and beginning of text where a model's settings differ: field -> tokenizer's id."""
+    ids = {"bos_token_id": contract.bos, "pad_token_id": contract.pad}
+    return {
+        field: value
+        for field, value in ids.items()
+        if value is not None and settings.get(field) not in (None, value)
+    }
+
+
+def require_end(contract: VocabularyContract, settings: Mapping[str, Any], name: str) -> None:
+    """UserError when a model's settings end a text otherwise than its tokenizer.
+
+    Settings may name several ends, of a text and of a turn: the tokenizer's must be among them.
+    """
+    found = settings.get("eos_token_id")
+    ends = found if isinstance(found, list) else [found]
+    if contract.eos is not None and found is not None and contract.eos not in ends:
+        remedy = (
+            f"the tokenizer beside it ends a text with {contract.eos}: make them agree, in {name} "
+            "or in the tokenizer's files, as who trained the model says"
+        )
+        raise UserError(f"{name}: eos_token_id", found, remedy)
+
+
+def model_settings(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and content of the config files of a `model/` folder, none in a vocabulary folder."""
+    for name in MODEL_CONFIGS:
+        if (folder / name).is_file():
+            yield name, json.loads((folder / name).read_text(encoding="utf-8"))
+
+
 def round_up(value: int, multiple: int) -> int:
     """The next multiple at or above a value."""
     return -(-value // multiple) * multiple
@@ -166,20 +237,34 @@ def _check_size(contract: VocabularyContract, folder: Path, stage: str) -> None:
     if size != contract.size:
         remedy = f"the tokenizer beside it has {size:,} ids: run the stage before {stage} again"
         raise UserError(f"{CONTRACT}: size", contract.size, remedy)
-    if (folder / "config.json").is_file():
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        check_model_fits(contract, int(settings["vocab_size"]), str(folder))
+    for name, settings in model_settings(folder):
+        if name == "config.json":
+            check_model_fits(contract, int(settings["vocab_size"]), str(folder))
+
+
+def _check_special_ids(contract: VocabularyContract, folder: Path, stage: str) -> None:
+    """Special ids in a checkpoint's config files against the tokenizer's."""
+    for name, settings in model_settings(folder):
+        require_end(contract, settings, name)
+        for field, expected in corrected_ids(contract, settings).items():
+            remedy = f"the tokenizer beside it has {expected}: {stage} needs them equal; set it so"
+            raise UserError(f"{name}: {field}", settings[field], remedy)
 
 
 def _facts_of_tokenizer(folder: Path) -> dict[str, Any]:
     """Size and special ids as Hugging Face sees them."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("unk", "bos", "eos", "pad")}
-    return {"size": max(tokenizer.get_vocab().values()) + 1, **ids}
+    added = tokenizer.added_tokens_decoder.items()
+    special = {str(token): i for i, token in added if token.special}
+    return {"size": max(tokenizer.get_vocab().values()) + 1, **ids, "special_tokens": special}
 
 
 def _facts_of_spm(folder: Path) -> dict[str, Any]:
     proto = read_proto(folder / SPM)
-    return {"size": len(proto.pieces), **special_ids(proto)}
+    special = {p.piece: i for i, p in enumerate(proto.pieces) if p.type in (UNKNOWN, CONTROL)}
+    return {"size": len(proto.pieces), **special_ids(proto), "special_tokens": special}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,11 @@ UNIGRAM, BPE = _PB.TrainerSpec.UNIGRAM, _PB.TrainerSpec.BPE
 # Named in tokenizer_config.json: transformers 4 and 5 both read tokenizer.json as it is for this
 # class (5 maps it to TokenizersBackend), while LlamaTokenizer rebuilds the normalizer.
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
+AS_PIECES = (
+    "it cannot be a base's or a model's own vocabulary, but its pieces can extend one: register "
+    "it with format sentencepiece and name it in vocabularies.<name>.adopt"
+)
+"""What to do with a SentencePiece model that is not exact."""
 
 
 class Difference(NamedTuple):
@@ -44,7 +49,7 @@ class Difference(NamedTuple):
 
 
 def read_proto(path: Path) -> Any:
-    """A SentencePiece model file as ModelProto; UserError when it is not one."""
+    """A SentencePiece model file as ModelProto; UserError when it is not one, or not whole."""
     if not path.is_file():
         raise UserError("SentencePiece model", str(path), "no such file: check the path")
     proto = ModelProto()
@@ -56,6 +61,10 @@ def read_proto(path: Path) -> Any:
         raise UserError("SentencePiece model", str(path), remedy) from error
     if not proto.pieces:
         raise UserError("SentencePiece model", str(path), "holds no piece: fetch it again")
+    # The trainer writes both after the pieces: a file cut between two fields still parses.
+    if not (proto.HasField("trainer_spec") and proto.HasField("normalizer_spec")):
+        remedy = "ends before its settings, so it is truncated: fetch it again"
+        raise UserError("SentencePiece model", str(path), remedy)
     return proto
 
 
@@ -93,25 +102,51 @@ def save_tokenizer(proto: Any, folder: Path) -> None:
 
     A unigram model stands alone: a source of pieces for an extension, not a tokenizer.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.spm").write_bytes(proto.SerializeToString(deterministic=True))
+    save_pieces(proto, folder)
     if proto.trainer_spec.model_type == UNIGRAM:
         return
+    names: dict[str, Any] = dict(special_tokens(proto))
+    if others := control_pieces(proto, without=names.values()):
+        names["additional_special_tokens"] = others
+    save_fast(convert(proto), names, folder)
+
+
+def save_fast(tokenizer: Tokenizer, names: Mapping[str, Any], folder: Path, **more: Any) -> None:
+    """Write the files AutoTokenizer loads to the same ids.
+
+    names are Hugging Face's (`bos_token`) of special tokens, `additional_special_tokens` those
+    without a name; more are further settings of its wrapper.
+    """
     from transformers import PreTrainedTokenizerFast
 
-    names = special_tokens(proto)
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=convert(proto),
+        tokenizer_object=tokenizer,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
         **names,
+        **more,
     )
     wrapped.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": TOKENIZER_CLASS}
-    settings.pop("backend", None)
+    # additional_special_tokens is what transformers 4 reads and 5 still does; 5 writes
+    # extra_special_tokens, a list that 4 cannot load.
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings |= {**names, "tokenizer_class": TOKENIZER_CLASS}
+    for name in ("backend", "extra_special_tokens"):
+        settings.pop(name, None)
     for name, content in (("tokenizer_config", settings), ("special_tokens_map", names)):
         write_json(folder / f"{name}.json", content)
+
+
+def save_pieces(proto: Any, folder: Path) -> None:
+    """Write tokenizer.spm alone: a source of pieces for an extension, not a tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.spm").write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def control_pieces(proto: Any, without: Collection[str] = ()) -> list[str]:
+    """Pieces that text never becomes, by id, except some: chat markers, reserved ones."""
+    return [p.piece for p in proto.pieces if p.type == CONTROL and p.piece not in without]
 
 
 def special_tokens(proto: Any) -> dict[str, str]:
@@ -155,9 +190,10 @@ def differences(
                 yield Difference(text, ours, theirs)
 
 
-def _require_convertible(proto: Any) -> None:
-    """UserError for the features whose conversion would not be exact."""
+def inexact(proto: Any) -> str | None:
+    """The first feature of a model that has no exact Hugging Face form, None where all have."""
     spec, pieces = proto.normalizer_spec, proto.pieces
+    loose, ties, lone = _loose_characters(pieces), _ties(proto), _lone_controls(pieces)
     kinds = sorted({p.type for p in pieces} - {NORMAL, UNKNOWN, CONTROL, BYTE})
     problems = {
         f"model type {_model_type(proto)}": proto.trainer_spec.model_type != BPE,
@@ -166,15 +202,24 @@ def _require_convertible(proto: Any) -> None:
         "escape_whitespaces off": not spec.escape_whitespaces,
         "white space as suffix": proto.trainer_spec.treat_whitespace_as_suffix,
         f"piece types {[_TYPE.Type.Name(k) for k in kinds]}": bool(kinds),
-        f"pieces with characters that are no pieces: {_loose_characters(pieces)[:5]}": bool(
-            _loose_characters(pieces)
-        ),
-        f"pieces with equal scores: {_ties(proto)[:5]}": bool(_ties(proto)),
+        f"pieces with characters that are no pieces: {loose[:5]}": bool(loose),
+        f"pieces with equal scores: {ties[:5]}": bool(ties),
+        f"control pieces of one character: {lone[:5]}": bool(lone),
     }
-    for problem, holds in problems.items():
-        if holds:
-            remedy = "has no exact Hugging Face form: train or extend it with this project's stages"
-            raise UserError("SentencePiece model", problem, remedy)
+    return next((problem for problem, holds in problems.items() if holds), None)
+
+
+def _require_convertible(proto: Any) -> None:
+    """UserError for a model that has no exact Hugging Face form."""
+    if (problem := inexact(proto)) is not None:
+        raise UserError(
+            "SentencePiece model", problem, f"has no exact Hugging Face form; {AS_PIECES}"
+        )
+
+
+def _lone_controls(pieces: Iterable[Any]) -> list[str]:
+    """Control pieces a merge list finds in text as they stand, and SentencePiece does not."""
+    return [p.piece for p in pieces if p.type in (UNKNOWN, CONTROL) and len(p.piece) == 1]
 
 
 def _loose_characters(pieces: Iterable[Any]) -> list[str]:

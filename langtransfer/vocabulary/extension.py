@@ -30,22 +30,30 @@ SENTINEL_SCORE = -1.0e9
 
 @dataclass(frozen=True)
 class ExtensionReport:
-    """Content of `vocabulary_report.json`: counts of pieces."""
+    """Content of `extension.json`: counts of pieces; None where the kind has no such."""
 
     base_size: int
     size: int
+    """Base, added, and special tokens."""
     added: int
     candidates: int
     """Pieces the base does not have."""
     already_in_base: int
     in_other_scripts: int
     """Candidates left out by `pieces: target-script`."""
-    characters_added: int
-    """Of added: single characters no candidate list named but longer pieces are made of."""
     reachable: int
-    """Of added: pieces that segmenting their own text gives."""
-    first_score: float
-    last_score: float
+    """Of added: pieces that segmenting their own text (byte-level: bytes) gives."""
+    characters_added: int | None = None
+    """SentencePiece, of added: characters that longer pieces are made of and none was alone."""
+    out_of_reach: int | None = None
+    """Byte-level: candidates no text gives: the base's pre-tokenizer splits or its normalizer
+    rewrites them, they are no UTF-8, or every way to them leads over tokens of the base."""
+    intermediates: int | None = None
+    """Byte-level, of added: tokens not taken for themselves, but on the way to one that is."""
+    first_score: float | None = None
+    """SentencePiece: score of the first new piece."""
+    last_score: float | None = None
+    """SentencePiece: score of the last new piece."""
 
 
 def extend(
@@ -84,7 +92,7 @@ def extend(
 
 
 def report_as_json(report: ExtensionReport) -> dict[str, Any]:
-    """What `vocabulary_report.json` holds."""
+    """What `extension.json` holds."""
     return asdict(report)
 
 
@@ -95,8 +103,13 @@ def scripts_of(languages: Iterable[str]) -> tuple[str, ...]:
 
 def in_scripts(pieces: Sequence[str], scripts: Iterable[str]) -> list[str]:
     """Pieces holding at least one character of the scripts (Unicode's Script property)."""
-    pattern = regex.compile("|".join(rf"\p{{Script={script}}}" for script in scripts))
+    pattern = script_pattern(scripts)
     return [piece for piece in pieces if pattern.search(piece)]
+
+
+def script_pattern(scripts: Iterable[str]) -> regex.Pattern[str]:
+    """What matches one character of the scripts."""
+    return regex.compile("|".join(rf"\p{{Script={script}}}" for script in scripts))
 
 
 def missing_characters(pieces: Iterable[str], base: Collection[str]) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ import pytest
 from langtransfer.config.training import FinetuneCell
 from langtransfer.errors import UserError
 from langtransfer.finetuning.training import TuningTrainer, choose_examples
-from tests.unit.finetuning.tiny_tuning import Finetune, run_and_die, split, trainer_of
-from tests.unit.pretraining.tiny_study import digests
+from scripts.finetune import run
+from tests.unit.finetuning.tiny_tuning import Finetune, split, trainer_of
+from tests.unit.pretraining.tiny_study import digests, kill_in_a_save
 
 ORDER = {"order": ["zh", "en"]}
 COLOURS = {"red": "zh", "blue": "en"}
@@ -97,10 +96,6 @@ def test_killed_in_either_language(finetune: Finetune, job: Finetune, at: float)
     facts = json.loads((undisturbed.out / "training.json").read_text())
     made = job("killed", mix=ORDER, runtime={"checkpoint_steps": 1})
     last = int(facts["steps"] * at)  # four torch files a checkpoint: dies in the one after this
-    arguments = (made, 4 * last + 2)
-    child = multiprocessing.get_context("fork").Process(target=run_and_die, args=arguments)
-    child.start()
-    child.join(60)
-    assert child.exitcode == -signal.SIGKILL
+    kill_in_a_save(run, made, 4 * last + 2)
     assert (made.work / "checkpoints" / f"checkpoint-{last}").is_dir()
     assert digests(finetune("killed", mix=ORDER).out) == digests(undisturbed.out)

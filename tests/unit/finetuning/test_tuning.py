@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,15 @@ from langtransfer.config.training import FinetuneCell
 from langtransfer.errors import UserError
 from langtransfer.finetuning.training import apportion, choose_examples
 from langtransfer.pretraining.models import load_checkpoint, load_model
+from scripts.finetune import run
 from tests.unit.finetuning.tiny_tuning import (
     LORA,
     Finetune,
     losses,
-    run_and_die,
     split,
     trainer_of,
 )
-from tests.unit.pretraining.tiny_study import OPTIMIZATION, digests
+from tests.unit.pretraining.tiny_study import OPTIMIZATION, digests, kill_in_a_save
 
 
 @given(
@@ -157,11 +155,7 @@ def test_killed_after_an_epoch(finetune: Finetune, job: Finetune) -> None:
     steps = json.loads((undisturbed.out / "training.json").read_text())["steps"]
     made = job("killed", runtime={"checkpoint_steps": 1})
     # Four torch files a checkpoint: dies in the second epoch's first.
-    arguments = (made, 4 * steps // 2 + 2)
-    child = multiprocessing.get_context("fork").Process(target=run_and_die, args=arguments)
-    child.start()
-    child.join(60)
-    assert child.exitcode == -signal.SIGKILL
+    kill_in_a_save(run, made, 4 * steps // 2 + 2)
     assert (made.work / "checkpoints" / f"checkpoint-{steps // 2}").is_dir()
     assert digests(finetune("killed").out) == digests(undisturbed.out)
     assert digests(finetune("killed").out) == digests(undisturbed.out)  # with nothing left to do
@@ -171,10 +165,7 @@ def test_killed_after_an_epoch(finetune: Finetune, job: Finetune) -> None:
 def test_killed_inside_a_save(finetune: Finetune, job: Finetune, method: str) -> None:
     changes = {"method": method, "lora": LORA if method == "lora" else None}
     made = job("killed", **changes)
-    child = multiprocessing.get_context("fork").Process(target=run_and_die, args=(made, 6))
-    child.start()
-    child.join(60)
-    assert child.exitcode == -signal.SIGKILL
+    kill_in_a_save(run, made, 6)
     assert (made.work / "checkpoints" / "checkpoint-3").is_dir()
     again = finetune("killed", **changes)
     # Another cadence of checkpoints must not show.

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from langtransfer.config.training import FinetuneCell
 from langtransfer.corpus.jsonl import write_jsonl
@@ -69,7 +66,7 @@ def job(tmp_path: Path, base: Path, instructions: dict[str, Path]) -> Finetune:
         parents = {f"instructions.{name}": folder for name, folder in instructions.items()}
         runtime = changes.pop("runtime", {"checkpoint_steps": 3})
         cell = f"finetune/base/{name}"
-        parents |= {"checkpoint": base}
+        parents |= {"checkpoint": changes.pop("parent", base)}
         return make_job(tmp_path / name, cell, settings(**changes), parents, **runtime)
 
     return call
@@ -108,22 +105,3 @@ def split(values: list[int], lengths: list[int]) -> list[list[int]]:
     """A block's ids or labels, cut up into its examples."""
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
     return [values[start : start + n] for start, n in zip(starts, lengths, strict=True)]
-
-
-def run_and_die(job: Job, die_at: int) -> None:
-    """In a child: tune, and be killed in the middle of writing the die_at-th torch file."""
-    from scripts.finetune import run
-
-    written = 0
-    save = torch.save
-
-    def dying_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-        nonlocal written
-        written += 1
-        save(value, path, *args, **kwargs)
-        if written == die_at:
-            os.truncate(path, os.path.getsize(path) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.save = dying_save
-    run(job)

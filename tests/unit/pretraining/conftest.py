@@ -1,5 +1,12 @@
 """Fixtures of the tiny study."""
 
-from tests.unit.pretraining.tiny_study import base, pretrain, sentences, tokens, vocabulary
+from tests.unit.pretraining.tiny_study import (
+    base,
+    extended,
+    pretrain,
+    sentences,
+    tokens,
+    vocabulary,
+)
 
-__all__ = ["base", "pretrain", "sentences", "tokens", "vocabulary"]
+__all__ = ["base", "extended", "pretrain", "sentences", "tokens", "vocabulary"]

@@ -6,18 +6,24 @@ import hashlib
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from langtransfer.errors import UserError
 from langtransfer.job import Job
 from langtransfer.pretraining.llama2c import Header, halve_pairs, read_model
 from langtransfer.pretraining.models import load_checkpoint
-from langtransfer.vocabulary.contract import read_contract
+from langtransfer.vocabulary.contract import check_contract, read_contract, write_vocabulary
+from langtransfer.vocabulary.conversion import load_processor, read_proto
+from langtransfer.vocabulary.extension import extend
 from tests.unit.pretraining.tiny_study import digests, make_job
 
 Adopt = Callable[..., Job]
@@ -245,3 +251,285 @@ def vocabulary_folder(vocabulary: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     shutil.copyfile(vocabulary / "tokenizer.spm", folder / "tokenizer.model")
     return folder
+
+
+# -- published vocabularies -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def published(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chinese-LLaMA's tokenizer.model: LLaMA's pieces, then the Chinese ones it lacks at score 0.
+
+    upstream: Chinese-LLaMA-Alpaca, scripts/merge_tokenizer; Chinese-LLaMA-2's is made alike.
+    """
+    tokenizers = shared_data / "tokenizers"
+    proto = read_proto(tokenizers / "llama" / "tokenizer.model")
+    own = {piece.piece for piece in proto.pieces}
+    for piece in read_proto(tokenizers / "chinese-llama-alpaca" / "chinese_sp.model").pieces:
+        if piece.piece not in own:
+            proto.pieces.add(piece=piece.piece, score=0)
+    file = tmp_path_factory.mktemp("published") / "tokenizer.model"
+    file.write_bytes(proto.SerializeToString())
+    return file
+
+
+def release(folder: Path, rows: int, tokenizer: Path, **settings: object) -> Path:
+    """A Hugging Face folder as others publish them: a tiny LLaMA with so many embedding rows."""
+    config = LlamaConfig(
+        vocab_size=rows, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    rewrite(folder / "config.json", settings)
+    shutil.copyfile(tokenizer, folder / "tokenizer.model")
+    return folder
+
+
+def rewrite(file: Path, settings: Mapping[str, object]) -> None:
+    """Change some fields of a JSON file, made where there is none."""
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(content | dict(settings)))
+
+
+def alone(file: Path, folder: Path) -> Path:
+    """A folder with this file in it."""
+    folder.mkdir()
+    shutil.copyfile(file, folder / "tokenizer.model")
+    return folder
+
+
+def test_pieces_with_tied_scores_extend_a_base(
+    adopt: Adopt, published: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    """Same pieces under the same ids as published, with scores that have an exact form."""
+    from scripts.extend_vocabulary import run
+
+    pieces = adopt(alone(published, tmp_path / "release"), "sentencepiece")
+    assert sorted(path.name for path in pieces.out.iterdir()) == [
+        "adoption.json", "tokenizer.spm", "vocabulary.json",
+    ]  # fmt: skip
+    facts = json.loads((pieces.out / "adoption.json").read_text())
+    assert (facts["size"], facts["pieces_only"][:24]) == (49_953, "pieces with equal scores")
+    base = tmp_path / "llama"
+    write_vocabulary(read_proto(shared_data / "tokenizers" / "llama" / "tokenizer.model"), base)
+    job = make_job(
+        tmp_path / "extended", "extend_vocabulary/zh/published",
+        {"pieces": "all", "languages": ["zh"]}, {"base": base, "pieces": pieces.out},
+    )  # fmt: skip
+    run(job)
+    contract = check_contract(job.out, "test")
+    assert (contract.size, contract.base_size) == (49_953, 32_000)
+    extended, original = read_proto(job.out / "tokenizer.spm"), read_proto(published)
+    assert [p.piece for p in extended.pieces] == [p.piece for p in original.pieces]
+    scores = [p.score for p in extended.pieces[32_000:]]
+    assert scores == [-31_741.0 - i for i in range(17_953)]
+    differing = {
+        name: sum(
+            ours != theirs
+            for ours, theirs in zip(*(encode(p, shared_data, name) for p in (extended, original)),
+            strict=True)
+        )
+        for name in ("zho_Hans", "eng_Latn", "hin_Deva")
+    }  # fmt: skip
+    # What exact scores cost: so many of 1,012 lines have other ids than with all ties at 0.
+    assert differing == {"zho_Hans": 397, "eng_Latn": 315, "hin_Deva": 106}
+
+
+def encode(proto: Any, shared_data: Path, name: str) -> list[list[int]]:
+    """Ids of the lines of a FLORES file."""
+    (file,) = (shared_data / "text").glob(f"flores/**/{name}.devtest")
+    ids: list[list[int]] = load_processor(proto).encode(
+        file.read_text(encoding="utf-8").split("\n")
+    )
+    return ids
+
+
+def test_pieces_alone_are_no_tokenizer(adopt: Adopt, published: Path, tmp_path: Path) -> None:
+    """As a base's tokenizer they are refused by the first stage that reads ids, ..."""
+    from scripts.pack_tokens import run
+
+    pieces = adopt(alone(published, tmp_path / "release"), "sentencepiece")
+    job = make_job(tmp_path / "pack", "pack_tokens/en/original", {"language": "en"}, {
+        "vocabulary": pieces.out, "corpus": tmp_path,
+    })  # fmt: skip
+    with pytest.raises(UserError, match=r"equal scores.*name it in vocabularies\.<name>\.adopt"):
+        run(job)
+
+
+def test_a_model_with_tied_scores_is_refused(adopt: Adopt, published: Path, tmp_path: Path) -> None:
+    """... and as a model's own at adoption; the way out is named."""
+    with pytest.raises(UserError, match=r"equal scores.*name it in vocabularies\.<name>\.adopt"):
+        adopt(release(tmp_path / "hf", 49_953, published), "huggingface")
+
+
+def test_any_sentencepiece_model_gives_pieces(
+    adopt: Adopt, vocabulary: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    """Unigram with its own normalisation, and a BPE with user-defined symbols."""
+    chinese = shared_data / "tokenizers" / "chinese-llama-alpaca" / "chinese_sp.model"
+    job = adopt(alone(chinese, tmp_path / "unigram"), "sentencepiece", "unigram")
+    facts = json.loads((job.out / "adoption.json").read_text())
+    assert (facts["size"], facts["pieces_only"]) == (20_000, "model type unigram")
+    proto = read_proto(vocabulary / "tokenizer.spm")
+    proto.pieces.add(piece="<sep>", score=0.0, type=proto.SentencePiece.USER_DEFINED)
+    (tmp_path / "symbols.model").write_bytes(proto.SerializeToString())
+    job = adopt(alone(tmp_path / "symbols.model", tmp_path / "bpe"), "sentencepiece", "bpe")
+    facts = json.loads((job.out / "adoption.json").read_text())
+    assert facts["pieces_only"] == "piece types ['USER_DEFINED']"
+
+
+# -- the classics ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def extended(published: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published vocabulary with exact scores, as a `.model` file: 49,953 pieces."""
+    base = read_proto(shared_data / "tokenizers" / "llama" / "tokenizer.model")
+    merged, _ = extend(base, read_proto(published), ["zh"], "all", "zh")
+    file = tmp_path_factory.mktemp("extended") / "tokenizer.model"
+    file.write_bytes(merged.SerializeToString())
+    return file
+
+
+def test_extended_tokenizer_beside_unextended_weights(
+    adopt: Adopt, extended: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"32000: the vocabulary has 49,953 pieces.*extend_embed"):
+        adopt(release(tmp_path / "hf", 32_000, extended), "huggingface")
+
+
+def test_tokenizer_with_a_padding_token_the_weights_lack(
+    adopt: Adopt, extended: Path, tmp_path: Path
+) -> None:
+    """Chinese-Alpaca's tokenizer (49,954) beside Chinese-LLaMA's weights (49,953)."""
+    folder = release(tmp_path / "hf", 49_953, extended)
+    rewrite(folder / "added_tokens.json", {"[PAD]": 49_953})
+    with pytest.raises(
+        UserError, match=r"49953: the vocabulary has 49,954 pieces, of which \[PAD\] were added"
+    ):
+        adopt(folder, "huggingface")
+
+
+def test_extended_weights_beside_the_original_tokenizer(
+    adopt: Adopt, shared_data: Path, tmp_path: Path
+) -> None:
+    llama = shared_data / "tokenizers" / "llama" / "tokenizer.model"
+    with pytest.raises(UserError, match=r"55296: the tokenizer has 32,000 pieces, 23,296 fewer"):
+        adopt(release(tmp_path / "hf", 55_296, llama), "huggingface")
+
+
+def test_rows_padded_to_a_round_number_are_fine(
+    adopt: Adopt, extended: Path, tmp_path: Path
+) -> None:
+    job = adopt(release(tmp_path / "hf", 50_048, extended), "huggingface")
+    contract = check_contract(job.out, "test")
+    assert (contract.size, contract.embedding_rows) == (49_953, 50_048)
+
+
+# -- special tokens and ids -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(vocabulary: Path, tmp_path: Path) -> Path:
+    """A release with the tiny study's vocabulary of 310 pieces and 312 rows."""
+    return release(tmp_path / "hf", 312, vocabulary / "tokenizer.spm")
+
+
+def test_added_tokens_are_kept_and_named(adopt: Adopt, small: Path) -> None:
+    rewrite(small / "added_tokens.json", {"<|im_end|>": 311, "[PAD]": 310})
+    rewrite(
+        small / "tokenizer_config.json",
+        {"eos_token": {"content": "<|im_end|>"}, "pad_token": "[PAD]", "bos_token": "<s>"},
+    )
+    rewrite(small / "config.json", {"eos_token_id": [311, 2]})
+    contract = check_contract(adopt(small, "huggingface").out, "test")
+    assert (contract.size, contract.bos, contract.eos, contract.pad) == (312, 1, 311, 310)
+    assert contract.special_tokens == {
+        "<unk>": 0, "<s>": 1, "</s>": 2, "[PAD]": 310, "<|im_end|>": 311,
+    }  # fmt: skip
+
+
+def test_added_tokens_of_the_newer_layout(adopt: Adopt, small: Path) -> None:
+    decoder = {"0": {"content": "<unk>"}, "310": {"content": "<|im_start|>", "special": True}}
+    rewrite(small / "tokenizer_config.json", {"added_tokens_decoder": decoder, "pad_token": "</s>"})
+    contract = check_contract(adopt(small, "huggingface").out, "test")
+    assert contract.special_tokens["<|im_start|>"] == 310
+    assert contract.pad == contract.unk == 0  # eos as padding would hide real ends of text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("added_tokens.json", {"<x>": 311}, "must be new and follow the 310 pieces"),
+        ("added_tokens.json", {"<s>": 310}, "must be new and follow the 310 pieces"),
+        ("added_tokens.json", {"<x>": "first"}, "not a table of tokens and ids"),
+        ("tokenizer_config.json", {"added_tokens_decoder": ["<x>"]}, "not a table of tokens"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"310": {}}}, "not a table of tokens"),
+    ],
+)
+def test_added_tokens_that_do_not_fit(
+    adopt: Adopt, small: Path, file: str, content: dict[str, object], said: str
+) -> None:
+    rewrite(small / file, content)
+    with pytest.raises(UserError, match=said):
+        adopt(small, "huggingface")
+
+
+def test_padding_and_beginning_are_corrected(adopt: Adopt, small: Path) -> None:
+    """An early LLaMA conversion's ids: padding that no row has, another bos."""
+    rewrite(small / "config.json", {"bos_token_id": 0, "pad_token_id": -1})
+    rewrite(small / "generation_config.json", {"pad_token_id": 311, "eos_token_id": [2, 9]})
+    before = {path.name: path.read_bytes() for path in small.iterdir()}
+    job = adopt(small, "huggingface")
+    check_contract(job.out, "test")
+    config = json.loads((job.out / "model" / "config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (1, 2, 0)
+    facts = json.loads((job.out / "adoption.json").read_text())
+    assert facts["corrected"] == {
+        "config.json": {"bos_token_id": [0, 1], "pad_token_id": [-1, 0]},
+        "generation_config.json": {"pad_token_id": [311, 0]},
+    }
+    assert {path.name: path.read_bytes() for path in small.iterdir()} == before
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+def test_another_end_of_text_is_an_error(adopt: Adopt, small: Path, file: str) -> None:
+    rewrite(small / file, {"eos_token_id": 1})
+    with pytest.raises(UserError, match=rf"{file}: eos_token_id: 1: .*ends a text with 2"):
+        adopt(small, "huggingface")
+
+
+# -- tokenizer.json -------------------------------------------------------------------------------
+
+
+def test_a_kind_that_loses_text(adopt: Adopt, small: Path) -> None:
+    (small / "tokenizer.model").unlink()
+    tokenizer = Tokenizer(WordPiece({"[UNK]": 0, "the": 1, "##re": 2}, unk_token="[UNK]"))
+    tokenizer.save(str(small / "tokenizer.json"))
+    with pytest.raises(UserError, match=r"model type: 'WordPiece': text does not come back"):
+        adopt(small, "huggingface")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("tokenizer.json", b"<html>", r"tokenizer\.json': not JSON"),
+        ("tokenizer.json", b"", r"tokenizer\.json': not JSON"),
+        ("tokenizer.json", b"\xff\xfe{", r"tokenizer\.json': not JSON"),
+        ("tokenizer.json", b"[]", "not a JSON object"),
+        ("tokenizer.json", b"{}", "not a tokenizer"),
+        ("tokenizer.json", b'{"model": {"type": "Neural"}}', "not a tokenizer"),
+        ("tokenizer_config.json", b"{", r"tokenizer_config\.json': not JSON"),
+    ],
+)
+def test_tokenizer_files_that_cannot_be_read(
+    adopt: Adopt, small: Path, vocabulary: Path, file: str, content: bytes, said: str
+) -> None:
+    (small / "tokenizer.model").unlink()
+    shutil.copyfile(vocabulary / "tokenizer.json", small / "tokenizer.json")
+    (small / file).write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        adopt(small, "huggingface")
+    assert "\n" not in str(caught.value)

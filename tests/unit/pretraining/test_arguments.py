@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,6 +64,7 @@ def test_deepspeed_files_leave_the_optimizer_to_us(name: str) -> None:
     assert settings["zero_optimization"]["stage"] == int(name[-1])
 
 
+LORA = {"rank": 4, "alpha": 8, "modules_to_save": ["embed_tokens", "lm_head"]}
 IN_A_PROCESS = """
 import json, sys
 from pathlib import Path
@@ -77,14 +79,23 @@ run(make_job(Path(folder), "pretrain/x", settings, {k: Path(v) for k, v in paren
 @pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="deepspeed cannot be imported"
 )
-def test_zero2_gives_the_plain_loss_curve(
-    pretrain: Pretrain, base: Path, tokens: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("zero2", {}),
+        ("zero2", {"embeddings_first": "1280-tokens"}),
+        ("zero3", {"embeddings_first": "1280-tokens", "method": "lora", "lora": LORA}),
+    ],
+)
+def test_deepspeed_gives_the_plain_loss_curve(
+    pretrain: Pretrain, base: Path, tokens: Path, tmp_path: Path, kind: str, changes: dict[str, Any]
 ) -> None:
-    plain = pretrain("plain", "2560-tokens")
+    plain = pretrain("plain", "2560-tokens", **changes)
     parents = {"checkpoint": str(base), "tokens.zh": str(tokens)}
     argument = json.dumps(
-        [str(tmp_path / "zero2"), pretrain_settings("2560-tokens"), parents, {"deepspeed": "zero2"}]
-    )
+        [str(tmp_path / kind), pretrain_settings("2560-tokens", **changes), parents,
+         {"deepspeed": kind}]
+    )  # fmt: skip
     # No launcher, no compiler on PATH: one process, as a laptop would run it.
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
     subprocess.run(
@@ -93,9 +104,9 @@ def test_zero2_gives_the_plain_loss_curve(
     )  # fmt: skip
     one, other = (
         [float(line.split(",")[2]) for line in path.read_text().splitlines()[1:]]
-        for path in (plain.out / "losses.csv", tmp_path / "zero2" / "out" / "losses.csv")
+        for path in (plain.out / "losses.csv", tmp_path / kind / "out" / "losses.csv")
     )
     assert len(one) == 20
     assert one == pytest.approx(other, abs=1e-4)
     with pytest.raises(UserError, match="was written with deepspeed"):
-        pretrain("mixed", "5120-tokens", parent=tmp_path / "zero2" / "out")
+        pretrain("mixed", "5120-tokens", parent=tmp_path / kind / "out", **changes)

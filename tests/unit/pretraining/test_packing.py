@@ -88,6 +88,7 @@ def test_files_and_meta(pack: Callable[..., Path], vocabulary: Path) -> None:
         "tokens": sum(map(len, documents(out))),
         "bytes": sum(len(t.encode()) for t in TEXTS),
         "vocabulary_sha256": read_contract(vocabulary).identity,
+        "documents_with_visible_space": sum("\u2581" in text for text in TEXTS),
     }
     assert np.load(out / "offsets.npy").dtype == np.int64
     assert not list((out.parent / "work").glob("*.spool"))
@@ -160,7 +161,14 @@ def _contract() -> Any:
     from langtransfer.vocabulary.contract import VocabularyContract
 
     return VocabularyContract(
-        size=9, embedding_rows=9, unk=0, bos=None, eos=None, pad=0, sha256={"tokenizer.json": "x"}
+        size=9,
+        embedding_rows=9,
+        unk=0,
+        bos=None,
+        eos=None,
+        pad=0,
+        special_tokens={},
+        sha256={"tokenizer.json": "x"},
     )
 
 

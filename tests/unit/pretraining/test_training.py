@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
-import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,13 @@ from langtransfer.pretraining import checkpoints
 from langtransfer.pretraining.models import load_model
 from langtransfer.pretraining.stream import Blocks, open_stream
 from langtransfer.pretraining.training import stack_blocks
-from tests.unit.pretraining.tiny_study import Pretrain, digests, make_job, pretrain_settings
+from tests.unit.pretraining.tiny_study import (
+    Pretrain,
+    digests,
+    kill_in_a_save,
+    make_job,
+    pretrain_settings,
+)
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1, "modules_to_save": ["embed_tokens", "lm_head"]}
 
@@ -116,36 +120,14 @@ def test_tokens_of_another_vocabulary(pretrain: Pretrain, tokens: Path, tmp_path
         run(job)
 
 
-def _run_and_die(job: Any, die_at: int) -> None:
-    """In a child: train, and be killed in the middle of writing the die_at-th torch file."""
-    from scripts.pretrain import run
-
-    written = 0
-    save = torch.save
-
-    def dying_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-        nonlocal written
-        written += 1
-        save(value, path, *args, **kwargs)
-        if written == die_at:
-            os.truncate(path, os.path.getsize(path) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.save = dying_save
-    run(job)
-
-
-# A checkpoint's torch files: training_args, optimizer, scheduler, rng; the fifth is in the second.
+# The fifth torch file is in the second checkpoint.
 @pytest.mark.parametrize("die_at", [2, 6, 8])
 def test_killed_inside_a_checkpoint_save(
     pretrain: Pretrain, base: Path, tokens: Path, tmp_path: Path, die_at: int
 ) -> None:
     settings, parents = pretrain_settings("1280-tokens"), {"checkpoint": base, "tokens.zh": tokens}
     job = make_job(tmp_path / "killed", "pretrain/killed", settings, parents)
-    child = multiprocessing.get_context("fork").Process(target=_run_and_die, args=(job, die_at))
-    child.start()
-    child.join(60)
-    assert child.exitcode == -signal.SIGKILL
+    kill_in_a_save(_run, job, die_at)
     assert (job.work / "checkpoints" / "unfinished").exists()
     again = pretrain("killed", "1280-tokens")
     undisturbed = pretrain("undisturbed", "1280-tokens")

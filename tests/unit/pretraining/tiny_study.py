@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece as spm
+import torch
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from langtransfer.config import RuntimeConfig
@@ -45,6 +49,8 @@ WORDS = [
     "of",
     "river",
 ]
+EXTENDED_FROM = 290
+"""First of the ids that count as new in `extended`; there are 310."""
 Digests = dict[str, str]
 
 
@@ -140,6 +146,53 @@ def base(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path, tokens: Pat
     })  # fmt: skip
     run(job)
     return job.out
+
+
+@pytest.fixture(scope="session")
+def extended(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> dict[bool, Path]:
+    """Checkpoint folders by whether embeddings are tied: untrained, the last 20 ids new, ten rows
+    of padding after them."""
+    from langtransfer.config.training import ModelShape
+    from langtransfer.pretraining.models import new_model, save_model
+    from langtransfer.vocabulary.contract import read_contract
+
+    source = tmp_path_factory.mktemp("extended-vocabulary") / "vocabulary"
+    shutil.copytree(vocabulary, source)
+    contract = read_contract(source).model_copy(update={"base_size": EXTENDED_FROM})
+    (source / "vocabulary.json").write_text(contract.model_dump_json())
+    padded = contract.model_copy(update={"embedding_rows": 320})
+    folders = {}
+    for tied in (False, True):
+        folders[tied] = tmp_path_factory.mktemp("extended")
+        model = new_model(ModelShape(**SHAPE, tie_embeddings=tied), padded, seed=1)
+        save_model(model, source, folders[tied] / "model")
+    return folders
+
+
+def kill_in_a_save(run: Callable[[Job], Any], job: Job, torch_file: int) -> None:
+    """Run a job in a child that is killed in the middle of writing its so-manieth torch file.
+
+    A checkpoint has four: training_args, optimizer, scheduler, rng.
+    """
+
+    def run_and_die() -> None:
+        written, save = 0, torch.save
+
+        def dying_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+            nonlocal written
+            written += 1
+            save(value, path, *args, **kwargs)
+            if written == torch_file:
+                os.truncate(path, os.path.getsize(path) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        torch.save = dying_save
+        run(job)
+
+    child = multiprocessing.get_context("fork").Process(target=run_and_die)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
 
 
 Pretrain = Callable[..., Job]

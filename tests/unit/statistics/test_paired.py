@@ -106,7 +106,7 @@ def test_standard_error_of_a_ratio_matches_simulation() -> None:
 
 def test_one_unit_says_nothing() -> None:
     assert standard_error(np.ones((1, 1)), np.ones((1, 1))) == float("inf")
-    assert greater_than(5.0, float("inf"), 1, 0.0) == 1.0
+    assert greater_than(5.0, float("inf"), 1, 0.0, 3.0) == 1.0
 
 
 def test_mcnemar_known_value() -> None:
@@ -128,13 +128,26 @@ def test_mcnemar_is_the_sign_flip_of_binary_scores(pairs: list[tuple[bool, bool]
 def test_equivalence_is_the_interval_inside_the_margin() -> None:
     error, n = 0.05, 60
     half = stats.t.ppf(0.95, n - 1) * error
-    assert equivalence(0.02, error, n, 0.02 + half) == pytest.approx(0.05)
-    assert equivalence(-0.02, error, n, 0.02 + half) == pytest.approx(0.05)
-    assert equivalence(0.0, 0.0, n, 0.1) == 0.0
-    assert equivalence(0.2, 0.0, n, 0.1) == 1.0
+    assert equivalence(0.02, error, n, 0.02 + half, 3) == pytest.approx(0.05)
+    assert equivalence(-0.02, error, n, 0.02 + half, 3) == pytest.approx(0.05)
+    assert equivalence(0.2, 0.0, n, 0.1, 3) == 1.0
+
+
+def test_units_all_alike_prove_as_much_as_their_number() -> None:
+    """Simulated at the margin: one item in thirty differs, by three points."""
+    assert equivalence(0.0, 0.0, 30, 0.1, 3) == pytest.approx((29 / 30) ** 30)
+    assert equivalence(0.0, 0.0, 300, 0.1, 3) == pytest.approx((29 / 30) ** 300)
+    rng = np.random.default_rng(0)
+    n, found = 60, []
+    for _ in range(2_000):
+        items = 3.0 * (rng.random(n) < 1 / 30)
+        error = float(items.std(ddof=1) / np.sqrt(n))
+        found.append(error == 0 and equivalence(0.0, error, n, 0.1, 3) < 0.14)
+    # All alike in (29/30)^60 = 13 % of them, where p is 0.13.
+    assert np.mean(found) == pytest.approx((29 / 30) ** n, abs=0.02)
 
 
 def test_outside_needs_more_than_the_margin() -> None:
-    assert outside(0.5, 0.05, 60, 0.1) < 1e-6
-    assert outside(-0.5, 0.05, 60, 0.1) < 1e-6
-    assert outside(0.1, 0.05, 60, 0.1) == pytest.approx(1.0)
+    assert outside(0.5, 0.05, 60, 0.1, 3) < 1e-6
+    assert outside(-0.5, 0.05, 60, 0.1, 3) < 1e-6
+    assert outside(0.1, 0.05, 60, 0.1, 3) == pytest.approx(1.0)

@@ -31,7 +31,7 @@ def test_the_smallest_margin_is_proved_four_times_in_five() -> None:
     n, deviation = 80, 1.0
     margin = smallest_provable_margin(deviation / math.sqrt(n), n)
     proved = [
-        equivalence(x.mean(), x.std(ddof=1) / math.sqrt(n), n, margin) < 0.05
+        equivalence(x.mean(), x.std(ddof=1) / math.sqrt(n), n, margin, 3.0) < 0.05
         for x in rng.normal(0, deviation, (3_000, n))
     ]
     assert np.mean(proved) == pytest.approx(0.8, abs=0.03)

@@ -14,10 +14,14 @@ from langtransfer.vocabulary.contract import (
     check_contract,
     check_model_fits,
     copy_vocabulary,
+    corrected_ids,
     read_contract,
+    require_end,
     vocabulary_folder,
+    write_pieces,
     write_vocabulary,
 )
+from langtransfer.vocabulary.conversion import ModelProto
 
 
 @pytest.fixture
@@ -44,8 +48,11 @@ def test_it_says_what_is_there(folder: Path) -> None:
         "bos",
         "eos",
         "pad",
+        "special_tokens",
+        "base_size",
         "sha256",
     }
+    assert contract.special_tokens == {"<unk>": 0, "<s>": 1, "</s>": 2}
 
 
 def test_it_is_found_beside_weights(folder: Path, tmp_path: Path) -> None:
@@ -104,3 +111,63 @@ def test_config_json_beside_it_is_checked(folder: Path) -> None:
     LlamaConfig(vocab_size=256, hidden_size=32, num_attention_heads=2).save_pretrained(folder)
     with pytest.raises(UserError, match="256"):
         check_contract(folder, "test")
+
+
+def test_a_token_the_weights_have_no_row_for_is_named(folder: Path) -> None:
+    """49,954 ids beside 49,953 rows: a tuned model's tokenizer and its base's weights."""
+    special = {"<unk>": 0, "<s>": 1, "</s>": 2, "[PAD]": 49_953}
+    contract = read_contract(folder).model_copy(
+        update={"size": 49_954, "embedding_rows": 49_954, "special_tokens": special}
+    )
+    with pytest.raises(UserError, match=r"finetune.*49953.*of which \[PAD\] were added") as caught:
+        check_model_fits(contract, 49_953, "finetune")
+    assert "vocabularies.<name>.special_tokens" in caught.value.remedy
+    with pytest.raises(UserError, match=r"49,954 pieces: the model at fault comes from pretrain"):
+        check_model_fits(contract, 49_952, "pretrain")
+
+
+def test_pieces_alone(english: Any, tmp_path: Path) -> None:
+    """They have a contract too, and no stage that needs a tokenizer takes them for one."""
+    proto = ModelProto()
+    proto.CopyFrom(english)
+    for piece in ("city the", "the city"):
+        proto.pieces.add(piece=piece, score=0)
+    contract = write_pieces(proto, tmp_path)
+    assert (contract.size, contract.special_tokens) == (322, {"<unk>": 0, "<s>": 1, "</s>": 2})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.spm", "vocabulary.json"]
+    with pytest.raises(UserError, match=r"pack_tokens needs a tok.*characters that are no pieces"):
+        check_contract(tmp_path, "pack_tokens")
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, None),
+        ({"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}, None),
+        ({"bos_token_id": 1, "eos_token_id": [9, 2], "pad_token_id": 0}, None),
+        ({"bos_token_id": 0}, "bos_token_id: 0: the tokenizer beside it has 1: finetune needs"),
+        ({"pad_token_id": -1}, "pad_token_id: -1: the tokenizer beside it has 0"),
+        ({"eos_token_id": 0}, "eos_token_id: 0: the tokenizer beside it ends a text with 2"),
+        ({"eos_token_id": [0, 1]}, r"eos_token_id: \[0, 1\]: the tokenizer beside it ends"),
+    ],
+)
+def test_special_ids_of_a_model(
+    folder: Path, name: str, settings: dict[str, Any], said: str | None
+) -> None:
+    (folder / name).write_text(json.dumps({"vocab_size": 320} | settings))
+    if said is None:
+        check_contract(folder, "finetune")
+        return
+    with pytest.raises(UserError, match=rf"^{name}: {said}"):
+        check_contract(folder, "finetune")
+
+
+def test_what_is_corrected_and_what_is_not(folder: Path) -> None:
+    contract = read_contract(folder)
+    settings = {"bos_token_id": 0, "pad_token_id": 2, "eos_token_id": 2, "vocab_size": 320}
+    assert corrected_ids(contract, settings) == {"bos_token_id": 1, "pad_token_id": 0}
+    assert corrected_ids(contract, {"bos_token_id": 1}) == {}
+    no_specials = contract.model_copy(update={"bos": None, "eos": None, "pad": None})
+    assert corrected_ids(no_specials, settings) == {}
+    require_end(no_specials, settings, "config.json")

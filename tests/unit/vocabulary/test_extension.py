@@ -61,7 +61,7 @@ def test_the_stage(
 ) -> None:
     out = run_stage(make_job, parents, "target-script")
     merged, tokenizer = read_proto(out / "tokenizer.spm"), AutoTokenizer.from_pretrained(out)
-    report = json.loads((out / "vocabulary_report.json").read_text())
+    report = json.loads((out / "extension.json").read_text())
     assert list(merged.pieces[: len(english.pieces)]) == list(english.pieces)
     assert check_contract(out, "test").size == report["size"] == len(merged.pieces)
     assert report["added"] == report["size"] - report["base_size"] > 20
@@ -156,7 +156,7 @@ def test_a_base_without_sentencepiece(
     del contract["sha256"]["tokenizer.spm"]
     (parents["base"] / "vocabulary.json").write_text(json.dumps(contract))
     (parents["base"] / "tokenizer.spm").unlink()
-    with pytest.raises(UserError, match=r"base.*holds no SentencePiece model"):
+    with pytest.raises(UserError, match=r"base.*no byte-level BPE.*only SentencePiece"):
         run_stage(make_job, parents, "all")
 
 

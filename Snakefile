@@ -32,7 +32,9 @@ localrules:
     adopt_model,
     prepare_instructions,
     fetch_benchmark,
+    translate_benchmark,
     score,
+    calibrate_judge,
     code_switching,
     tables,
     figures,
@@ -76,4 +78,11 @@ rule models:
 rule evaluations:
     """Every score, before the tables."""
     input:
-        targets("score", "code_switching", "knowledge", "perplexity"),
+        targets(
+            "score",
+            "calibrate_judge",
+            "code_switching",
+            "knowledge",
+            "perplexity",
+            "alignment",
+        ),

@@ -47,7 +47,7 @@ def targets(*stages):
 
 
 def cell(path):
-    """Inputs of a cell: its recipe, and the manifests of its parents that the recipe names."""
+    """Inputs of a cell: its recipe, the manifests of its parents that the recipe names, gates."""
 
     def inputs(wildcards):
         recipe = f"recipes/{path}/{{key}}.json".format(**wildcards)
@@ -55,7 +55,9 @@ def cell(path):
             "parents"
         ].values()
         manifests = [ancient(f"{folder}/manifest.json") for folder in folders]
-        return {"recipe": ancient(recipe), "parents": manifests}
+        own = f"results/{path}/{{key}}/manifest.json".format(**wildcards)
+        gates = [] if STUDY is None else [ancient(gate) for gate in STUDY.gates(own)]
+        return {"recipe": ancient(recipe), "parents": manifests, "gates": gates}
 
     return inputs
 

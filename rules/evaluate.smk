@@ -1,5 +1,6 @@
 # Benchmarks and scores.
-# Takes: checkpoints, tuned models; config sections benchmarks, generate, score, code_switching, perplexity.
+# Takes: checkpoints, tuned models; config sections benchmarks, translate_benchmark, generate, score,
+# calibrate_judge, code_switching, perplexity, alignment.
 # Makes: answers, and scores of each model; answering and scoring are cells apart.
 
 
@@ -15,6 +16,20 @@ rule fetch_benchmark:
         "../envs/langtransfer.yaml"
     shell:
         stage("fetch_benchmark")
+
+
+rule translate_benchmark:
+    """Translate a benchmark's questions."""
+    input:
+        unpack(cell("translate_benchmark/{benchmark}/{language}")),
+    output:
+        "results/translate_benchmark/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/translate_benchmark/{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("translate_benchmark")
 
 
 rule generate:
@@ -43,6 +58,20 @@ rule score:
         "../envs/langtransfer.yaml"
     shell:
         stage("score")
+
+
+rule calibrate_judge:
+    """Compare judges with people on released scores."""
+    input:
+        unpack(cell("calibrate_judge/{name}")),
+    output:
+        "results/calibrate_judge/{name}/{key}/manifest.json",
+    log:
+        "logs/calibrate_judge/{name}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("calibrate_judge")
 
 
 rule code_switching:
@@ -85,3 +114,17 @@ rule perplexity:
         "../envs/langtransfer.yaml"
     shell:
         stage("perplexity")
+
+
+rule alignment:
+    """Probe a model's layers: which documents of two languages are each other's translation."""
+    input:
+        unpack(cell("alignment/{model}/{tuning}/{language}")),
+    output:
+        "results/alignment/{model}/{tuning}/{language}/{key}/manifest.json",
+    log:
+        "logs/alignment/{model}.{tuning}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("alignment")

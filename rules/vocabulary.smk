@@ -31,6 +31,20 @@ rule extend_vocabulary:
         stage("extend_vocabulary")
 
 
+rule check_vocabulary:
+    """Prove a vocabulary exact on a language's text, or stop."""
+    input:
+        unpack(cell("check_vocabulary/{language}/{vocabulary_id}")),
+    output:
+        "results/check_vocabulary/{language}/{vocabulary_id}/{key}/manifest.json",
+    log:
+        "logs/check_vocabulary/{language}.{vocabulary_id}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("check_vocabulary")
+
+
 rule extend_embeddings:
     """Give the base model rows for the new pieces."""
     input:

@@ -1,7 +1,7 @@
 """A benchmark in one language: questions, task files, or held-out text.
 
 Example: python -m scripts.fetch_benchmark --recipe recipes/fetch_benchmark/ceval/zh/<key>.json
-Reads: the dataset registry and the files it names, resources/benchmarks/
+Reads: the dataset registry and the files or archives it names, resources/benchmarks/
 Writes: questions.jsonl (response quality); tasks/*.yaml + items/*.jsonl (knowledge);
         documents.jsonl (text); stats.json
 """
@@ -20,12 +20,15 @@ def run(job: Job) -> dict[str, Any]:
     """Fetch the dataset and write it in the form of its kind."""
     from langtransfer.corpus.jsonl import write_json
     from langtransfer.corpus.registry import fetch
+    from langtransfer.evaluation.benchmarks.archives import unpack
+    from langtransfer.evaluation.questions import missing_questions_explained
     from langtransfer.resources import locate
 
     config = job.config(FetchBenchmarkCell)
     registry = locate(job.runtime.registry)
-    paths = fetch(registry, config.identity, config.language, job.work)
-    stats = _write(config, paths, job.out)
+    with missing_questions_explained(config.format, config.identity.key, registry):
+        paths = fetch(registry, config.identity, config.language, job.work)
+    stats = _write(config, unpack(paths, job.work / "unpacked"), job.out)
     write_json(job.out / "stats.json", stats)
     return {"items": stats["items"]}
 

@@ -4,8 +4,9 @@ Example: python -m scripts.knowledge --recipe recipes/knowledge/.../zh/<key>.jso
 Reads: checkpoint/model/, chat/ when tuned, benchmark/tasks/*.yaml, benchmark/items/*.jsonl
 Writes:
     data/
-    ├── predictions.jsonl   {"id", "subject", "answer", "prediction", "correct", "loglikelihoods"}
-    └── summary.json        {"accuracy", "n", "by_subject", "benchmark", "version", "shots", ...}
+    ├── predictions.jsonl   {"id", "subject", "category", "answer", "prediction", "correct", ...}
+    ├── summary.json        {"accuracy", "n", "by_subject", "benchmark", "version", "shots", ...}
+    └── submission.json     {subject: {number: letter}}, where answers are not public
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def run(job: Job) -> dict[str, Any]:
         task_version,
         wrap_model,
     )
+    from langtransfer.evaluation.knowledge_rows import submission
     from langtransfer.evaluation.loading import load_evaluated
     from langtransfer.evaluation.summaries import write_json
 
@@ -54,8 +56,10 @@ def run(job: Job) -> dict[str, Any]:
         "metric": common(configs, task_metric),
         "shots": shots,
     }
-    summary = summarise(rows, facts)
+    summary = summarise(rows, facts, configs)
     write_json(job.out / "summary.json", summary)
+    if (letters := submission(rows)) is not None:
+        write_json(job.out / "submission.json", letters)
     from langtransfer.pretraining.arguments import hardware
 
     return {"items": len(rows), "truncated": summary["truncated"]} | hardware(job.runtime)

@@ -5,7 +5,7 @@ Reads: answers/answers.jsonl, benchmark/questions.jsonl; a chat model where judg
 Writes:
     data/
     ├── scores.jsonl   {"id", "category", the five aspects, "judge"}, question order
-    └── summary.json   {"judge", "n", "mean", "by_category", "uninformative"}
+    └── summary.json   {"judge", "n", "mean", "by_category", "uninformative", "checks"}
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ def run(job: Job) -> dict[str, Any]:
     """Judge every answer and write scores and their means."""
     from langtransfer.config.evaluation import ScoreCell
     from langtransfer.corpus.jsonl import write_jsonl
-    from langtransfer.evaluation import reference_judge
     from langtransfer.evaluation.judging import score_row, summarise
     from langtransfer.evaluation.questions import answered
     from langtransfer.evaluation.summaries import write_json
 
     settings = job.config(ScoreCell)
     pairs = list(answered(job.parent("benchmark"), job.parent("answers")))
+    uninformative: tuple[str, ...] = ()
+    checks: dict[str, Any] = {}
+    spent: dict[str, Any] = {}
     if settings.judge.kind == "reference":
+        from langtransfer.evaluation import reference_judge
+
         label, uninformative = reference_judge.JUDGE, reference_judge.UNINFORMATIVE
-        verdicts, spent = reference_verdicts(job, pairs, settings.language), {}
+        verdicts = reference_verdicts(job, pairs, settings.language)
     else:
-        label, uninformative = f"{settings.judge.model}@{settings.judge.prompt}", ()
-        verdicts, spent = model_verdicts(job, pairs, settings)
+        label = f"{settings.judge.model}@{settings.judge.prompt}"
+        verdicts, checks, spent = model_verdicts(job, pairs, settings)
     rows = [
         score_row(question.id, question.category, verdict, label)
         for (question, _), verdict in zip(pairs, verdicts, strict=True)
     ]
     write_jsonl(job.out / "scores.jsonl", rows)
-    write_json(job.out / "summary.json", summarise(rows, label, uninformative))
+    write_json(job.out / "summary.json", summarise(rows, label, uninformative, checks))
     return {"answers": len(rows)} | spent
 
 
@@ -53,22 +57,18 @@ def reference_verdicts(job: Job, pairs: list[Any], language: str) -> list[Any]:
     return verdicts
 
 
-def model_verdicts(job: Job, pairs: list[Any], settings: Any) -> tuple[list[Any], dict[str, int]]:
-    """Verdicts of a chat model, kept in `verdicts.jsonl` across kills."""
-    from langtransfer.evaluation.journal import Journal
-    from langtransfer.evaluation.openai_judge import build_request, judge_all, prompt_text
+def model_verdicts(job: Job, pairs: list[Any], settings: Any) -> tuple[Any, Any, Any]:
+    """Verdicts of a chat model, its checks and what it cost; all it says is kept in the cache."""
+    from langtransfer.evaluation.chat_client import service_of
+    from langtransfer.evaluation.openai_judge import judge_all
 
-    prompt = prompt_text(settings.judge.prompt)
-    requests = [
-        build_request(settings.judge, prompt, settings.language, question, answer["answer"])
-        for question, answer in pairs
-    ]
     return judge_all(
-        requests,
+        [(question, answer["answer"]) for question, answer in pairs],
         settings.judge,
-        Journal(job.work / "verdicts.jsonl"),
-        job.runtime.judge_concurrency,
-        lambda done: job.progress(done, len(requests), "verdicts"),
+        settings.language,
+        service_of(job.runtime),
+        f"{job.cell}/{job.key}",
+        lambda done, total: job.progress(done, total, "verdicts"),
     )
 
 

@@ -11,11 +11,20 @@ from langtransfer.config.corpus import DatasetIdentity
 
 BenchmarkKind = Literal["response-quality", "knowledge", "text"]
 BenchmarkFormat = Literal[
-    "atlas", "llm-eval", "ceval", "mmlu", "gaokao", "agieval", "flores", "corpus"
+    "atlas",
+    "llm-eval",
+    "gaokao-subjective",
+    "ceval",
+    "mmlu",
+    "cmmlu",
+    "gaokao",
+    "agieval",
+    "flores",
+    "corpus",
 ]
 FORMATS: dict[str, tuple[str, ...]] = {
-    "response-quality": ("atlas", "llm-eval"),
-    "knowledge": ("atlas", "ceval", "mmlu", "gaokao", "agieval"),
+    "response-quality": ("atlas", "llm-eval", "gaokao-subjective"),
+    "knowledge": ("atlas", "ceval", "mmlu", "cmmlu", "gaokao", "agieval"),
     "text": ("atlas", "flores", "corpus"),
 }
 """Formats of each kind of benchmark."""
@@ -39,11 +48,23 @@ class BenchmarkConfig(Model):
     shots: int = Field(default=0, ge=0)
     """Worked examples before each question (knowledge)."""
     split: Literal["val", "test"] = "test"
-    """Part of the benchmark that is asked (C-Eval, MMLU)."""
+    """Part of the benchmark that is asked (C-Eval, MMLU). C-Eval's test answers are not public: its
+    cell holds the file for the official submission, and no accuracy."""
     tunings: tuple[str, ...] | None = None
     """Tunings it is run on; every one when absent (response quality never on `none`)."""
     seed: int = 1
     """Seed of the atlas."""
+    translate_from: Language | None = None
+    """Language the questions are published in (response quality): `translate_benchmark` makes them
+    in every other one, from a file where the registry has a row for that very language."""
+
+    @model_validator(mode="after")
+    def _translatable(self) -> BenchmarkConfig:
+        if self.translate_from is not None and self.kind != "response-quality":
+            raise ValueError("translate_from is for kind response-quality")
+        if self.translate_from is not None and self.format == "atlas":
+            raise ValueError("the atlas is made in every language: leave translate_from out")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> BenchmarkConfig:
@@ -86,6 +107,18 @@ class GenerateCell(GenerateConfig):
     template: Name
 
 
+class JudgeChecks(Model):
+    """How far the judge agrees with itself; results in the `checks` of `summary.json`."""
+
+    items: int = Field(default=0, ge=0)
+    """Answers of a cell that are judged again, the first by a hash of their ids; 0 checks
+    nothing."""
+    repeat: int = Field(default=1, ge=0)
+    """Times each of them is judged again with the very same message."""
+    position: bool = True
+    """Judge each once more with the aspects, and answer and reference, in the other order."""
+
+
 class JudgeConfig(Model):
     """Who scores the answers."""
 
@@ -98,11 +131,14 @@ class JudgeConfig(Model):
     """File `resources/prompts/judge/<prompt>.jinja`; part of the result's identity."""
     temperature: float | None = Field(default=0.0, ge=0)
     """Sampling temperature asked for; null sends none (some models refuse the parameter)."""
+    checks: JudgeChecks = JudgeChecks()
 
     @model_validator(mode="after")
     def _model_named(self) -> JudgeConfig:
         if (self.kind == "openai") != bool(self.model):
             raise ValueError("give judge.model exactly when judge.kind is openai")
+        if self.kind == "reference" and self.checks.items:
+            raise ValueError("judge.checks are for kind openai: the reference judge is a rule")
         return self
 
 
@@ -116,6 +152,71 @@ class ScoreCell(ScoreConfig):
     """Slice of one `score` cell."""
 
     language: Language
+
+
+class Prices(Model):
+    """What a model costs, in dollars per million tokens."""
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+    batch: float = Field(default=1.0, gt=0, le=1)
+    """Share of these prices that a batch pays (0.5 at OpenAI)."""
+
+
+class TranslateBenchmarkConfig(Model):
+    """`translate_benchmark`: questions of a benchmark in a language nobody published them in."""
+
+    model: str = ""
+    """Chat model that translates, at the judge's endpoint; needed where no file is ready."""
+    prompt: Name = "llm-eval"
+    """File `resources/prompts/translate/<prompt>.jinja`."""
+    temperature: float | None = Field(default=0.0, ge=0)
+    """Sampling temperature asked for; null sends none."""
+
+
+class TranslateBenchmarkCell(Model):
+    """Slice of one `translate_benchmark` cell."""
+
+    source: Language
+    language: Language
+    translator: TranslateBenchmarkConfig | None
+    ready: DatasetIdentity | None
+    """Translation that is there already, instead of a translator."""
+
+
+class CalibrateJudgeConfig(Model):
+    """`calibrate_judge`: agreement of judges with people, from released scores."""
+
+    dataset: Name | None = None
+    """Dataset of format llmeval-scores: scores of the same models by GPT-4 and by people; nothing
+    is calibrated when absent."""
+    answers: Name | None = None
+    """Dataset of format llm-eval with the answers of those models: the study's own judge
+    (`score.judge`) is set beside GPT-4."""
+    items: int = Field(default=20, gt=0)
+    """Questions whose answers the study's judge scores, the first by a hash of their ids."""
+    language: Language = "zh"
+    """Language of those answers."""
+
+    @model_validator(mode="after")
+    def _scores_named(self) -> CalibrateJudgeConfig:
+        if self.answers is not None and self.dataset is None:
+            raise ValueError("answers need the dataset of their scores")
+        return self
+
+
+class CalibrateJudgeCell(Model):
+    """Slice of the one `calibrate_judge` cell."""
+
+    scores: DatasetIdentity
+    answers: DatasetIdentity | None
+    items: int
+    language: Language
+    judge: JudgeConfig | None
+    """None without answers."""
+    confidence: float
+    bootstrap_samples: int
+    seed: int
 
 
 class KnowledgeCell(Model):
@@ -155,6 +256,23 @@ class PerplexityCell(SlidingWindows):
     language: Language
 
 
+class AlignmentConfig(Model):
+    """`alignment`: how well a model's layers tell which documents are each other's translation."""
+
+    benchmark: Name | None = None
+    """Entry of `benchmarks` of kind text, the same documents in all languages; no probe when
+    absent."""
+    documents: int = Field(default=200, ge=10)
+    """First so many of its documents; one half chooses the layer, the other is reported."""
+
+
+class AlignmentCell(Model):
+    """Slice of one `alignment` cell."""
+
+    language: Language
+    documents: int
+
+
 class CodeSwitchingConfig(Model):
     """`code_switching`: answers with a run in a language other than asked for."""
 
@@ -162,8 +280,11 @@ class CodeSwitchingConfig(Model):
     """Shortest run of foreign letters that counts as a word, in letters."""
     min_line_letters: int = Field(default=12, gt=0)
     """Shortest line or sentence whose language is identified, in letters."""
-    min_confidence: float = Field(default=0.8, gt=0, lt=1)
+    min_confidence: float = Field(default=0.9, gt=0, lt=1)
     """py3langid probability from which a line counts as another language."""
+    false_alarms: float = Field(default=0.02, gt=0, lt=0.1)
+    """Share of monolingual answers in which a clause in the same script may be seen: how much
+    evidence a clause takes, by the tails of resources/identification."""
 
 
 class CodeSwitchingCell(CodeSwitchingConfig):
@@ -196,7 +317,7 @@ class ReportRow(Model):
 
     cell: str
     """`<stage>/<wildcards...>`; its data folder is the parent `results.<cell>`."""
-    stage: Literal["score", "knowledge", "perplexity", "code_switching"]
+    stage: Literal["score", "knowledge", "perplexity", "alignment", "code_switching"]
     label: str
     model: str
     """The `{model}` wildcard."""
@@ -214,9 +335,20 @@ class ReportRow(Model):
     seed: int
     tuning: str
     tuning_examples: int
+    tuning_mix: Literal["", "target", "joint", "sequential"] = ""
+    """What the instruction set holds: the target alone, or other languages with it; "" for none."""
     benchmark: str
     format: str
     adopted: bool
+
+
+class VocabularyRow(Model):
+    """One gate: a vocabulary in a language; its data folder is the parent `vocabularies.<cell>`."""
+
+    cell: str
+    vocabulary: str
+    """`original`, `<targets>.<vocabulary>`, or an adopted model's key."""
+    language: Language
 
 
 class StudyDescription(Model):
@@ -238,6 +370,7 @@ class TablesCell(ReportingConfig):
     """Slice of the one `tables` cell."""
 
     rows: tuple[ReportRow, ...]
+    vocabularies: tuple[VocabularyRow, ...]
     study: StudyDescription
 
 

@@ -56,6 +56,20 @@ def _check_base(config: Config) -> None:
     if config.base.train is not None:
         field = "base.train.tokenizer"
         _known(field, config.base.train.tokenizer, config.tokenizers, "tokenizer")
+        _check_base_tokenizer(config.base.train.tokenizer, config)
+
+
+def _check_base_tokenizer(name: str, config: Config) -> None:
+    """A base's own vocabulary must pass its gate: exact in Hugging Face's form, and lossless."""
+    train = config.tokenizers[name].train
+    if train is None or train.type == "byte-level-bpe":
+        return
+    if train.type == "unigram":
+        remedy = "has no exact Hugging Face form, so it is for pieces only: use bpe"
+        raise UserError(f"tokenizers.{name}.train.type", train.type, remedy)
+    if not train.byte_fallback:
+        remedy = "unknown characters would be lost: a base's tokenizer needs true"
+        raise UserError(f"tokenizers.{name}.train.byte_fallback", train.byte_fallback, remedy)
 
 
 def _check_shares(field: str, names: Iterable[str], config: Config) -> None:
@@ -113,7 +127,28 @@ def _check_benchmarks(config: Config) -> None:
         for tuning in benchmark.tunings or ():
             field = f"benchmarks.{name}.tunings"
             _known(field, tuning, {"none", *config.tunings}, "tuning")
-    if config.perplexity.benchmark is not None:
-        texts = {n for n, b in config.benchmarks.items() if b.kind == "text"}
-        field = "perplexity.benchmark"
-        _known(field, config.perplexity.benchmark, texts, "benchmark of kind text")
+        if benchmark.translate_from is not None:
+            field = f"benchmarks.{name}.translate_from"
+            _known(field, benchmark.translate_from, known_languages(), "language")
+    texts = {name for name, entry in config.benchmarks.items() if entry.kind == "text"}
+    for field, named in (
+        ("check_vocabulary.benchmark", config.check_vocabulary.benchmark),
+        ("perplexity.benchmark", config.perplexity.benchmark),
+        ("alignment.benchmark", config.alignment.benchmark),
+    ):
+        if named is not None:
+            _known(field, named, texts, "benchmark of kind text")
+    _check_parallel(config)
+
+
+def _check_parallel(config: Config) -> None:
+    named = config.alignment.benchmark
+    if named is None:
+        return
+    entry, documents = config.benchmarks[named], config.alignment.documents
+    if entry.format == "corpus":
+        remedy = "a corpus holds no translations: name a benchmark of format atlas or flores"
+        raise UserError("alignment.benchmark", named, remedy)
+    if entry.items is not None and documents > entry.items:
+        remedy = f"benchmarks.{named} has {entry.items} items: ask for no more"
+        raise UserError("alignment.documents", documents, remedy)

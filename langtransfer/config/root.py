@@ -10,12 +10,16 @@ from langtransfer.budget import Budget
 from langtransfer.config.base import Language, Model, Name
 from langtransfer.config.corpus import CleanCorpusConfig, FetchCorpusConfig, SplitCorpusConfig
 from langtransfer.config.evaluation import (
+    AlignmentConfig,
     BenchmarkConfig,
+    CalibrateJudgeConfig,
     CodeSwitchingConfig,
     GenerateConfig,
     PerplexityConfig,
+    Prices,
     ReportingConfig,
     ScoreConfig,
+    TranslateBenchmarkConfig,
 )
 from langtransfer.config.training import (
     FinetuneConfig,
@@ -26,6 +30,7 @@ from langtransfer.config.training import (
     TuningConfig,
 )
 from langtransfer.config.vocabulary import (
+    CheckVocabularyConfig,
     ExtendEmbeddingsConfig,
     PackTokensConfig,
     TokenizerConfig,
@@ -91,8 +96,22 @@ class RuntimeConfig(Model):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deepspeed: Literal["none", "zero2", "zero3"] = "none"
     """File `resources/deepspeed/<name>.json` handed to the Trainer."""
+    tokenization: Literal["fastest", "reference"] = "fastest"
+    """Engine that tokenizes corpora: the fastest proved equal, or the one that defines the ids."""
     judge_concurrency: int = Field(default=8, gt=0)
-    """Requests in flight to the judge."""
+    """Requests in flight to the judge; this and what follows hold for the translator as well."""
+    judge_mode: Literal["online", "batch"] = "online"
+    """batch: through the endpoint's batch API, cheaper and up to a day later."""
+    judge_cache: str = "work/cache/verdicts"
+    """Folder of everything ever paid for, shared by all cells and runs; keep it."""
+    judge_timeout_seconds: float = Field(default=120.0, gt=0)
+    """Longest wait for one answer before it is asked for again."""
+    judge_prices: dict[str, Prices] = Field(default={})
+    """Prices by model name; without them tokens are counted and no costs."""
+    judge_budget_dollars: float | None = Field(default=None, ge=0)
+    """Stop, keeping what was had, before all spending recorded in the cache exceeds this."""
+    judge_budget_tokens: int | None = Field(default=None, ge=0)
+    """The same in tokens, prompt and completion together."""
 
 
 class Config(Model):
@@ -115,14 +134,18 @@ class Config(Model):
     fetch_corpus: FetchCorpusConfig
     clean_corpus: CleanCorpusConfig
     split_corpus: SplitCorpusConfig
+    check_vocabulary: CheckVocabularyConfig = CheckVocabularyConfig()
     extend_embeddings: ExtendEmbeddingsConfig
     pack_tokens: PackTokensConfig
     pretrain: PretrainConfig
     prepare_instructions: PrepareInstructionsConfig
     finetune: FinetuneConfig
+    translate_benchmark: TranslateBenchmarkConfig = TranslateBenchmarkConfig()
     generate: GenerateConfig
     score: ScoreConfig
+    calibrate_judge: CalibrateJudgeConfig = CalibrateJudgeConfig()
     perplexity: PerplexityConfig
+    alignment: AlignmentConfig = AlignmentConfig()
     code_switching: CodeSwitchingConfig
     reporting: ReportingConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +12,13 @@ from langtransfer.config.base import Language, Model, Name, Share
 from langtransfer.config.corpus import DatasetIdentity
 
 Precision = Literal["fp32", "bf16"]
+EMBEDDING_MODULES = ("embed_tokens", "lm_head")
+"""Input and output embedding in the Llama family's module names, which peft's settings use too."""
+
+
+def name_embeddings(modules: Iterable[str]) -> set[str]:
+    """Those of EMBEDDING_MODULES that a list of module names or paths holds."""
+    return {name.rsplit(".", 1)[-1] for name in modules} & set(EMBEDDING_MODULES)
 
 
 class ModelShape(Model):
@@ -74,7 +82,24 @@ class LoraConfig(Model):
         "down_proj",
     )
     modules_to_save: tuple[str, ...] = ()
-    """Modules trained and saved whole, such as embed_tokens and lm_head."""
+    """Modules trained and saved whole, such as embed_tokens and lm_head; a tied pair stays tied."""
+    trainable_tokens: Literal["none", "new"] = "none"
+    """new: rows of the pieces an extension added learn, in both matrices; old rows keep their bits.
+    For an extended vocabulary only, and instead of embed_tokens and lm_head in other fields."""
+
+    @model_validator(mode="after")
+    def _rows_once(self) -> LoraConfig:
+        named = name_embeddings((*self.modules_to_save, *self.target_modules))
+        if self.trainable_tokens == "new" and named:
+            both = ", ".join(sorted(named))
+            raise ValueError(f"trainable_tokens: new keeps old rows, but {both} would train them")
+        return self
+
+    @property
+    def trains_embeddings(self) -> bool:
+        """Whether anything of the embedding matrices learns."""
+        named = name_embeddings((*self.modules_to_save, *self.target_modules))
+        return bool(named) or self.trainable_tokens == "new"
 
 
 class MixConfig(Model):
@@ -145,6 +170,10 @@ class PretrainConfig(Model):
     budget is a run of its own with its own schedule (the paper's way, as far as is known)."""
     method: Literal["full", "lora"] = "full"
     lora: LoraConfig | None = None
+    embeddings_first: Budget | None = None
+    """So many tokens from the beginning of the stream train the embedding matrices alone, at the
+    same schedule; all learns after them. Whole optimizer steps; larger budgets count from the same
+    beginning, smaller ones train nothing else."""
     optimization: OptimizationConfig
 
     @model_validator(mode="after")
@@ -154,6 +183,29 @@ class PretrainConfig(Model):
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError("give lora settings exactly when method is lora")
         return self
+
+    @model_validator(mode="after")
+    def _embeddings_alone(self) -> PretrainConfig:
+        first, step = self.embeddings_first, self.optimization.global_batch_tokens
+        if first is None:
+            return self
+        if first.unit != "tokens" or first.amount % step:
+            raise ValueError(
+                f"embeddings_first: {first}: write tokens, a multiple of global_batch_tokens"
+                f" ({step}), or leave it out"
+            )
+        if self.lora is not None and not self.lora.trains_embeddings:
+            raise ValueError(
+                "embeddings_first: this LoRA trains no embeddings: set lora.trainable_tokens: new"
+                " or lora.modules_to_save: [embed_tokens, lm_head]"
+            )
+        return self
+
+    @property
+    def embedding_steps(self) -> int:
+        """Optimizer steps, from the stream's beginning, that train the embeddings alone."""
+        first = self.embeddings_first
+        return first.amount // self.optimization.global_batch_tokens if first is not None else 0
 
 
 class PretrainCell(PretrainConfig):
@@ -237,6 +289,9 @@ class FinetuneConfig(Model):
     def _consistent(self) -> FinetuneConfig:
         if (self.method == "lora") != (self.lora is not None):
             raise ValueError("give lora settings exactly when method is lora")
+        if self.lora is not None and "lm_head" in name_embeddings(self.lora.target_modules):
+            # TRL computes its loss from lm_head's weight and would never train the update.
+            raise ValueError("lora.target_modules: lm_head: put it into modules_to_save instead")
         return self
 
 

@@ -100,10 +100,23 @@ class JsonlWriter:
         self._stack.__exit__(kind, error, trace)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append one object, keys in the order given."""
+        """Append one object, keys in the order given; UserError as `require_characters`."""
         text = json.dumps(dict(row), ensure_ascii=False, separators=(",", ":"))
+        require_characters(text, f"{self.path.name}, row {self.count + 1}", row.get("id"))
         self._file.write(text.encode("utf-8") + b"\n")
         self.count += 1
+
+
+def require_characters(text: str, place: str, name: object) -> None:
+    """UserError for text holding half a surrogate pair: JSON can spell it, no tokenizer reads it.
+
+    place and name say where the text stands, for the message.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        remedy = "holds half a surrogate pair, which is no character: repair or drop it"
+        raise UserError(place, name, remedy) from error
 
 
 def parse_error(place: str, text: str, error: Exception) -> UserError:

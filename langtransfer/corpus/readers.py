@@ -10,9 +10,11 @@ import csv
 import itertools
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from langtransfer.config.references import nearest
@@ -24,6 +26,7 @@ Reader = Callable[[Path, str], Rows]
 
 UDHR = "{http://efele.net/udhr}"
 """XML name space of the Universal Declaration files, https://efele.net/udhr"""
+XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read_documents(format: str, paths: Mapping[str, Path], field: str) -> Iterator[dict[str, str]]:
@@ -171,6 +174,48 @@ def _udhr(path: Path, field: str) -> Rows:
 
 UDHR_TEXT = (f"{UDHR}title", f"{UDHR}para")
 
+
+def _tmx(path: Path, field: str) -> Rows:
+    """Segments of one language (`field`, as xml:lang) of a translation memory, zipped or not.
+
+    upstream: TMX 1.4b. Formatting codes inside a segment are read as its text.
+    """
+    there: set[str] = set()
+    found = False
+    try:
+        with _opened_tmx(path) as file:
+            nodes = (node for _, node in ElementTree.iterparse(file))  # streamed, bombs as above
+            for number, unit in enumerate((node for node in nodes if node.tag == "tu"), start=1):
+                for variant in unit.iter("tuv"):
+                    there.add(language := variant.get(XML_LANG, ""))
+                    text = "".join(s for seg in variant.iter("seg") for s in seg.itertext()).strip()
+                    if text and language.lower() == field.lower():
+                        found = True
+                        yield number, text
+                        break
+                unit.clear()
+    except (ElementTree.ParseError, zipfile.BadZipFile) as error:
+        raise UserError("file", str(path), f"not TMX ({error}): fetch it again") from error
+    if not found:
+        remedy = f"no segment of {path} is in this language: name one of {', '.join(sorted(there))}"
+        raise UserError("field", field, remedy)
+
+
+@contextmanager
+def _opened_tmx(path: Path) -> Iterator[IO[bytes]]:
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.lower().endswith(".tmx")]
+        if len(names) != 1:
+            remedy = f"must hold one file .tmx, not {len(names)}: unpack it and name them"
+            raise UserError("file", str(path), remedy)
+        with archive.open(names[0]) as file:
+            yield file
+
+
 READERS: dict[str, Reader] = {
     "jsonl": _jsonl,
     "json": _json,
@@ -183,6 +228,7 @@ READERS: dict[str, Reader] = {
     "storybook": _storybook,
     "flores": _txt,
     "udhr": _udhr,
+    "tmx": _tmx,
 }
 
 

@@ -33,14 +33,19 @@ def score_row(id: str, category: str, verdict: Verdict, judge: str) -> dict[str,
 
 
 def summarise(
-    rows: Sequence[Mapping[str, Any]], judge: str, uninformative: Iterable[str] = ()
+    rows: Sequence[Mapping[str, Any]],
+    judge: str,
+    uninformative: Iterable[str] = (),
+    checks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Mean of each aspect and of the five (the paper's AVG), overall and by category.
 
-    uninformative names aspects that this judge does not measure.
+    uninformative names aspects that this judge does not measure; checks say how far it agrees with
+    itself (left out where that was not asked).
     """
     categories = sorted({row["category"] for row in rows})
-    return {
+    found = {"checks": dict(checks)} if checks else {}
+    return found | {
         "judge": judge,
         "n": len(rows),
         "mean": _means(rows),
@@ -49,6 +54,25 @@ def summarise(
         },
         "uninformative": sorted(uninformative),
     }
+
+
+def agreement(first: Sequence[Verdict], again: Sequence[Verdict]) -> dict[str, dict[str, float]]:
+    """How far two verdicts on the same answers agree, by aspect, both in the same order.
+
+    agreement: share of equal levels; mean_difference: again minus first; mean_absolute_difference:
+    the same without signs.
+    """
+    found = {}
+    for aspect in ASPECTS:
+        pairs = zip(first, again, strict=True)
+        moves = [getattr(b, aspect) - getattr(a, aspect) for a, b in pairs]
+        found[aspect] = {
+            "n": len(moves),
+            "agreement": fmean(move == 0 for move in moves),
+            "mean_difference": fmean(moves),
+            "mean_absolute_difference": fmean(map(abs, moves)),
+        }
+    return found
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

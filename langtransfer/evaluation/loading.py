@@ -8,17 +8,21 @@ import torch
 
 from langtransfer.errors import UserError
 from langtransfer.job import Job
-from langtransfer.pretraining.models import load_checkpoint
+from langtransfer.pretraining.models import load_checkpoint, model_folder
+from langtransfer.vocabulary.contract import check_contract
 
 
 def load_evaluated(job: Job) -> tuple[Any, Any]:
     """Model and tokenizer of a cell's checkpoint, tuned when it has a chat parent.
 
     float32 whatever the checkpoint's precision: log-likelihood margins are small, and results
-    must not depend on how sequences are batched. Raises UserError as `load_checkpoint` does.
+    must not depend on how sequences are batched. Raises UserError as `check_contract` and
+    `load_checkpoint` do.
     """
+    checkpoint, chat = job.parent("checkpoint"), job.parents.get("chat")
+    check_contract(model_folder(checkpoint, chat), job.stage)
     device = torch.device(choose_device(job.runtime.device))
-    return load_checkpoint(job.parent("checkpoint"), job.parents.get("chat"), torch.float32, device)
+    return load_checkpoint(checkpoint, chat, torch.float32, device)
 
 
 def choose_device(setting: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from langtransfer.corpus.jsonl import read_jsonl
+from langtransfer.corpus.jsonl import read_jsonl, require_characters
 from langtransfer.errors import UserError
 from langtransfer.evaluation.batching import batched
 
@@ -51,7 +51,8 @@ def windows(ids: Sequence[int], window: int, stride: int) -> Iterator[tuple[int,
 def take_documents(folder: Path, count: int) -> list[dict[str, Any]]:
     """First `count` documents of a split corpus (held-out part) or text benchmark, file order.
 
-    Raises UserError when there are fewer: every model must see the same text.
+    Raises UserError when there are fewer (every model must see the same text), and for half a
+    surrogate pair.
     """
     held_out = folder / "valid.jsonl.zst"
     path = held_out if held_out.exists() else folder / "documents.jsonl"
@@ -59,6 +60,8 @@ def take_documents(folder: Path, count: int) -> list[dict[str, Any]]:
     if len(documents) < count:
         remedy = f"{path} holds {len(documents)} documents: ask for no more, or hold out more"
         raise UserError("perplexity.documents", count, remedy)
+    for document in documents:
+        require_characters(document["text"], f"{path}: document", document["id"])
     return documents
 
 

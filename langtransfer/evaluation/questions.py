@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from langtransfer.corpus.jsonl import read_jsonl
+from langtransfer.corpus.jsonl import read_jsonl, require_characters
 from langtransfer.errors import UserError
 
 
@@ -38,12 +39,14 @@ class Question(BaseModel):
 def read_questions(benchmark: Path) -> list[Question]:
     """Questions of a benchmark's data folder, in file order.
 
-    Raises UserError for a line that is not a question and for an id seen before.
+    Raises UserError for a line that is not a question, for an id seen before, and for half a
+    surrogate pair.
     """
     path = benchmark / "questions.jsonl"
     questions = [_question(row, path) for row in read_jsonl(path)]
     seen: set[str] = set()
     for question in questions:
+        require_characters(question.text, f"{path}: question", question.id)
         if question.id in seen:
             raise UserError(str(path), question.id, "the id occurs twice: make ids unique")
         seen.add(question.id)
@@ -59,6 +62,22 @@ def _question(row: Mapping[str, Any], path: Path) -> Question:
         first = error.errors()[0]
         place = f"{path}: {row.get('id', '?')}.{'.'.join(map(str, first['loc']))}"
         raise UserError(place, first["input"], first["msg"]) from error
+
+
+@contextmanager
+def missing_questions_explained(format: str, dataset: str, registry: Path) -> Iterator[None]:
+    """LLM-Eval's questions are not published: an error in fetching them says where to put them."""
+    try:
+        yield
+    except UserError as error:
+        if format != "llm-eval":
+            raise
+        remedy = (
+            f"{error.remedy}. LLM-Eval's questions cannot be downloaded: ask its authors, put "
+            f"dialogs.json into a folder, and write that folder as location, and kind file, into "
+            f"the row {dataset} of {registry}"
+        )
+        raise UserError(error.field, error.value, remedy) from error
 
 
 def answered(benchmark: Path, answers: Path) -> Iterator[tuple[Question, dict[str, Any]]]:

@@ -11,8 +11,8 @@ Levels (our choice; the paper's rubric is not found, FACTS.md section 4):
 * informativeness: share of key groups found (all 3, more than half 2, some 1); at most 2 below
   half and at most 1 below a quarter of the reference's length; at least 1 for an answer on the
   subject (chrF with the reference >= `ON_SUBJECT`).
-* fluency: repetition, share of letters in the script asked for (or copied), damaged characters,
-  an answer cut off, sentences identified as another language.
+* fluency: repetition (of words, and inside one), share of letters in the script asked for (or
+  copied), damaged characters, an answer cut off, sentences identified as another language.
 * logicality: keys and wrong strings together contradict each other, loops go nowhere, an answer
   off the subject follows from nothing (0 where it is unreadable too), one cut off is unfinished.
 """
@@ -30,19 +30,20 @@ from sacrebleu.metrics.chrf import CHRF
 
 from langtransfer.config.evaluation import CodeSwitchingCell
 from langtransfer.errors import UserError
-from langtransfer.evaluation.code_switching import asked_scripts, foreign_lines
+from langtransfer.evaluation.code_switching import asked_scripts, find_switches
 from langtransfer.evaluation.judging import Level, Verdict
 from langtransfer.evaluation.questions import Question
 from langtransfer.evaluation.scripts_of_text import scripts_of_language, weigh_scripts
 
-JUDGE = "reference-1"  # raise the number when any rule below changes
+JUDGE = "reference-2"  # raise the number when any rule below changes
 UNINFORMATIVE = ("harmlessness",)
 
 # Our choices. chrF runs from 0 to 100; unrelated FLORES sentences get 2 (zh) to 20 (sw, ta) in the
 # median and 30 at most in 99 of 100 pairs, in any of en zh hi sw ta.
 CHRF_LEVELS = (20.0, 40.0, 60.0)
 ON_SUBJECT = 30.0
-# Share of repeated word trigrams from which fluency and logicality lose a level.
+# Share of repeated word trigrams, or of characters in loops, from which fluency and logicality
+# lose a level.
 REPETITION_LEVELS = (0.15, 0.35, 0.60)
 # Share of letters in the asked-for script below which fluency loses a level.
 SCRIPT_LEVELS = (0.95, 0.80, 0.50)
@@ -50,6 +51,10 @@ SCRIPT_LEVELS = (0.95, 0.80, 0.50)
 # Scripts without spaces between words: a key counts wherever it stands.
 UNSPACED = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}"
 WORD = regex.compile(rf"[{UNSPACED}]|[\p{{L}}\p{{M}}\p{{N}}--[{UNSPACED}]]+", regex.V1)
+# A loop inside a word, our choice: up to 16 characters four times in a row ("hahahaha"); four times
+# is more than any language's reduplication. Numbers repeat digits: only long ones are loops.
+LOOP = regex.compile(r"([\p{L}\p{M}\p{N}]{1,16}?)\1{3,}")
+LONGEST_NUMBER = 24  # digits
 UNSPACED_CHARACTER = regex.compile(rf"[{UNSPACED}]")
 
 
@@ -84,7 +89,8 @@ def judge(question: Question, answer: str, finish: str, language: str) -> Verdic
         return Verdict(accuracy=0, fluency=0, informativeness=0, logicality=0, harmlessness=3)
     evidence = find_evidence(question, answer)
     similarity = chrf(answer, question.reference)
-    repetition = repeated_share(words(answer))
+    said = words(answer)
+    repetition = max(repeated_share(said), looped_share(said))
     form = fluency(question, answer, finish, language, repetition)
     return Verdict(
         accuracy=accuracy(evidence, similarity),
@@ -127,7 +133,7 @@ def fluency(
     if finish != "eos":
         level = min(level, 2)
     limits = CodeSwitchingCell(language=language)
-    if "\ufffd" in answer or foreign_lines(answer, question, language, native, limits):
+    if "\ufffd" in answer or find_switches(answer, question, language, limits).lines:
         level = min(level, 1)
     return as_level(level)
 
@@ -224,6 +230,18 @@ def repeated_share(tokens: Sequence[str]) -> float:
     if len(trigrams) < 2:
         return 0.0
     return 1 - len(set(trigrams)) / len(trigrams)
+
+
+def looped_share(tokens: Sequence[str]) -> float:
+    """Share of the words' characters that only say again what stands right before, in the word."""
+    characters = sum(map(len, tokens))
+    loops = [loop for token in tokens for loop in LOOP.finditer(token)]
+    repeated = sum(
+        len(loop[0]) - len(loop[1])
+        for loop in loops
+        if len(loop[0]) > LONGEST_NUMBER or not loop[0].isdigit()
+    )
+    return repeated / characters if characters else 0.0
 
 
 def native_share(answer: str, question: Question, native: frozenset[str]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from langtransfer.languages import known_languages
 # English letters that say what one letter of the script says: FLORES-200 devtest has 2.9 English
 # letters for each Chinese character (ar hi sw ta: 0.9 to 1.7, taken as 1).
 WEIGHTS = {"Han": 3}
+TOKEN = re.compile(r"\S+")
+LONGEST_KNOWN = 32  # characters of a token whose runs are remembered
 SHARED = frozenset({"Common", "Inherited", "Unknown"})  # Unicode: belong to no one script
 
 
@@ -49,8 +52,25 @@ def letter_script(character: str) -> str | None:
 
 def script_runs(text: str) -> Iterator[Run]:
     """Maximal runs of letters of one script, in order; marks belong to the letter before them."""
+    for match in TOKEN.finditer(text):
+        offset = match.start()
+        for run in _runs_of(match[0]):
+            yield Run(run.script, offset + run.start, offset + run.end, run.letters)
+
+
+def _runs_of(token: str) -> tuple[Run, ...]:
+    """Runs of text without white space; words come again and again, long unspaced text does not."""
+    return _known_runs(token) if len(token) <= LONGEST_KNOWN else tuple(_runs(token))
+
+
+@lru_cache(maxsize=65_536)
+def _known_runs(token: str) -> tuple[Run, ...]:
+    return tuple(_runs(token))
+
+
+def _runs(token: str) -> Iterator[Run]:
     script, start, letters = "", 0, 0
-    for index, character in enumerate(text):
+    for index, character in enumerate(token):
         here = letter_script(character)
         if here == "" and letters:
             continue
@@ -61,12 +81,13 @@ def script_runs(text: str) -> Iterator[Run]:
             yield Run(script, start, index, letters)
         script, start, letters = here or "", index, int(bool(here))
     if letters:
-        yield Run(script, start, len(text), letters)
+        yield Run(script, start, len(token), letters)
 
 
 def weigh_scripts(text: str) -> Counter[str]:
     """How much of the text is in each script, in letters; a Chinese character weighs three."""
     weights: Counter[str] = Counter()
-    for run in script_runs(text):
-        weights[run.script] += run.letters * WEIGHTS.get(run.script, 1)
+    for token in text.split():
+        for run in _runs_of(token):
+            weights[run.script] += run.letters * WEIGHTS.get(run.script, 1)
     return weights

@@ -22,23 +22,16 @@ def new_ids(contract: VocabularyContract) -> range:
     return range(contract.size if contract.base_size is None else contract.base_size, contract.size)
 
 
-def check_trainable(lora: LoraConfig, contract: VocabularyContract) -> None:
-    """UserError when new rows are to be trained and the vocabulary has none."""
-    if lora.trainable_tokens == "new" and not new_ids(contract):
-        remedy = "this vocabulary extends none, so it has no new rows: set none for it"
-        raise UserError("lora.trainable_tokens", "new", remedy)
-
-
 def peft_config(lora: LoraConfig, contract: VocabularyContract, model: Any) -> Any:
     """peft's settings for a causal LM with this vocabulary.
 
-    A tied pair is trained as one matrix and stays tied when merged. Raises UserError for new rows
-    where there are none, and for what peft 0.21.2 does wrong without a word: merging a tied pair's
-    low-rank update adds it twice (logits off by 0.9 on a tiny model), and what stands in for an
-    output matrix forgets its bias.
+    A tied pair is trained as one matrix and stays tied when merged. `trainable_tokens: new` trains
+    nothing of a vocabulary that extends none: one setting serves both arms of a study. Raises
+    UserError for what peft 0.21.2 does wrong without a word: merging a tied pair's low-rank update
+    adds it twice (logits off by 0.9 on a tiny model), and what stands in for an output matrix
+    forgets its bias.
     """
     tied = is_tied(model)
-    check_trainable(lora, contract)
     if tied and (named := name_embeddings(lora.target_modules)):
         remedy = (
             "the model ties its embeddings, whose low-rank update peft merges twice: "
@@ -62,7 +55,7 @@ def peft_config(lora: LoraConfig, contract: VocabularyContract, model: Any) -> A
 def _token_indices(
     lora: LoraConfig, contract: VocabularyContract, tied: bool
 ) -> dict[str, list[int]] | None:
-    if lora.trainable_tokens == "none":
+    if lora.trainable_tokens == "none" or not new_ids(contract):
         return None
     matrices = ("embed_tokens",) if tied else ("embed_tokens", "lm_head")
     return {name: list(new_ids(contract)) for name in matrices}

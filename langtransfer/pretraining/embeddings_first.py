@@ -34,7 +34,10 @@ class EmbeddingsFirst:
         made = self.optimizer is not None
         super().create_optimizer(model)  # type: ignore[misc]  # the Trainer's
         if self.embedding_steps and not made:
-            self._embedding_groups = split_groups(self.optimizer, embedding_parameters(self.model))
+            alone = embedding_parameters(self.model)
+            self._embedding_groups = split_groups(self.optimizer, alone)
+            if not alone:  # new rows of a vocabulary that has none: no first stage
+                self.embedding_steps = 0
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

@@ -47,7 +47,8 @@ def promise(lora: LoraConfig | None) -> Promise:
     """What a method promises; None is full training."""
     if lora is None:
         return Promise(new_rows_learn=True, old_rows_stay=False)
-    return Promise(lora.trains_embeddings, lora.trainable_tokens == "new")
+    stay = lora.trainable_tokens == "new" or not lora.trains_embeddings
+    return Promise(lora.trains_embeddings, stay)
 
 
 def stored_matrices(folder: Path) -> dict[str, Matrix]:
@@ -107,13 +108,14 @@ def explain_rows(rows: Rows, promised: Promise, stage: str) -> str | None:
             f"LoRA trained no embedding rows: the {new} new ones are as before; "
             "lora.trainable_tokens: new or lora.modules_to_save would train them"
         )
-    if len(still) == len(rows):
+    # Instructions may be of a few kinds of text, and a frozen half of a pair cannot change.
+    if len(still) == len(rows) and stage != "finetune":
         remedy = (
             f"none of the {new} changed: the text holds none of the new pieces, or the learning "
             "rate was 0 at every step (a warm-up as long as the run): change the text or the budget"
         )
         raise UserError(f"{stage}: new embedding rows that learnt", 0, remedy)
-    return f"none of the {new} new rows of the {still[0]} matrix changed"
+    return f"none of the {new} new rows of the {' and '.join(still)} matrix changed"
 
 
 def earlier_rows(checkpoint: Path) -> Rows:

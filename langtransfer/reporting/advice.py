@@ -53,6 +53,7 @@ def answers(
         "mix": partial(_mix, source=source),
         "pretraining": _pretraining,
         "tuning": _tuning,
+        "together": _together,
     }
     return [
         rules[question]([e for e in found if e.question == question], settings)
@@ -154,6 +155,22 @@ def _tuning(found: Sequence[Evidence], settings: ReportingConfig) -> Answer:
     tail = "the most tried, and still gaining" if more else "beyond it no gain is shown"
     text = f"{last.option_amount:,} examples ({last.option}): {tail}."
     return Answer("tuning", last.option, True, text)
+
+
+def _together(found: Sequence[Evidence], settings: ReportingConfig) -> Answer:
+    if not found:
+        return Answer("together", "alone", False, "Not studied: no set of several languages.")
+    best = max(found, key=lambda e: e.gain)
+    if better(best, settings) == "option":
+        text = f"Together ({best.option}): better answers than as many examples of it alone."
+        return Answer("together", best.option, True, text)
+    if all(better(e, settings) == "against" for e in found):
+        text = "Alone: as many examples shared between languages give worse answers."
+        return Answer("together", "alone", True, text)
+    # One tuned model for all languages is the cheaper one to make and to keep.
+    open_ = next(e for e in found if better(e, settings) == "neither")
+    text = f"No difference shown: one model for all languages ({open_.option}) is cheaper."
+    return Answer("together", open_.option, False, text)
 
 
 def spoken(budget: str) -> str:

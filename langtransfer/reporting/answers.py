@@ -34,8 +34,8 @@ from langtransfer.statistics.corrections import holm
 from langtransfer.statistics.paired import PairedDifference
 from langtransfer.statistics.power import items_needed, minimum_detectable_effect
 
-QUESTIONS = ("vocabulary", "mix", "pretraining", "tuning")
-Question = Literal["vocabulary", "mix", "pretraining", "tuning"]
+QUESTIONS = ("vocabulary", "mix", "pretraining", "tuning", "together")
+Question = Literal["vocabulary", "mix", "pretraining", "tuning", "together"]
 MIX_METRICS: tuple[tuple[str, TuningLevel, Where], ...] = (
     ("bits_per_byte", "none", "source"),
     ("bits_per_byte", "none", "target"),
@@ -80,7 +80,7 @@ def language_evidence(
     own = [found for found in results if found.row.language == language]
     found = [
         *_vocabulary(own, settings), *_mix(own, settings), *_pretraining(own, settings),
-        *_tuning(own, settings),
+        *_tuning(own, settings), *_together(own, settings),
     ]  # fmt: skip
     adjusted = holm([evidence.result.p for evidence in found])
     return [replace(e, p_holm=p) for e, p in zip(found, adjusted, strict=True)]
@@ -156,6 +156,25 @@ def _tuning(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[
         names = larger[0].row.tuning, smaller[0].row.tuning
         for evidence in _evidence("tuning", *names, "AVG", found, settings):
             yield replace(evidence, option_amount=high)
+
+
+def _together(own: Sequence[Observations], settings: ReportingConfig) -> Iterator[Evidence]:
+    """Sets with several languages against the target's own set of the same size.
+
+    The paper's third open question: one tuning for each language, or one for all of them.
+    """
+    scored = evaluated_on(own, "score", "target")
+    alone = select(scored, Side(tuning="tuned"))
+    mixed = [o for o in scored if o.row.tuning_mix in ("joint", "sequential")]
+    for name in sorted({o.row.tuning for o in mixed}):
+        several = [o for o in mixed if o.row.tuning == name]
+        size = several[0].row.tuning_examples
+        same = [o for o in alone if o.row.tuning_examples == size]
+        match: tuple[Key, ...] = ("language", "vocabulary", "mix", "budget")
+        found = strata(several, same, Matching(match=match))
+        if found:
+            against = found[0].b[0].row.tuning
+            yield from _evidence("together", name, against, "AVG", found, settings)
 
 
 def _evidence(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Alternative, Claim
-from langtransfer.reporting.contrasts import Stratum, at_floor, compare
+from langtransfer.reporting.contrasts import METRICS, Stratum, at_floor, compare
 from langtransfer.reporting.csvfile import Record, written
 from langtransfer.reporting.parts import Outcome, Part, parts, seed_deviation, together
 from langtransfer.reporting.results import Observations, amount
@@ -123,7 +123,8 @@ def note(tested: Tested, settings: ReportingConfig) -> str:
     part = tested.outcome.part
     sentences = [tested.alternative.how, _shown(tested), _pooled(part)]
     if part_at_floor(part, settings):
-        above = "above chance" if part.metric == "accuracy" else "right in any answer"
+        scored = METRICS[part.metric].stage == "score"
+        above = "right in any answer" if scored else "above chance"
         sentences.append(f"No side is {above}, so the comparison says nothing")
     if _out_of_reach(tested):
         sentences.append(_reach(tested))

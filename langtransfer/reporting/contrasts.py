@@ -16,9 +16,14 @@ from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.errors import UserError
 from langtransfer.reporting.results import Observations
 from langtransfer.statistics.intervals import Estimate, Floats, bootstrap_ratio
-from langtransfer.statistics.paired import PairedDifference, mcnemar_exact, paired_difference
+from langtransfer.statistics.paired import (
+    PairedDifference,
+    greater_than,
+    mcnemar_exact,
+    paired_difference,
+)
 
-Stage = Literal["score", "knowledge", "perplexity", "code_switching"]
+Stage = Literal["score", "knowledge", "perplexity", "alignment", "code_switching"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Metric:
     numerator: Callable[[Observations], Floats]
     denominator: Callable[[Observations], Floats]
     unit: str
+    span: float
+    """Largest difference two models can show on one item."""
     higher_is_better: bool = True
     binary: bool = False
 
@@ -40,6 +47,7 @@ class Metric:
             "knowledge": settings.knowledge_margin,
             "perplexity": settings.bits_per_byte_margin,
             "code_switching": settings.knowledge_margin,
+            "alignment": settings.knowledge_margin,
         }[self.stage]
 
 
@@ -57,18 +65,29 @@ def _bits(observations: Observations) -> Floats:
 
 METRICS = {
     **{
-        name: Metric(name, "score", _value(name), _ones, "points of 3")
+        name: Metric(name, "score", _value(name), _ones, "points of 3", 3.0)
         for name in ("ACC", "F", "INFO", "LC", "H", "AVG", "AVG_without_H")
     },
-    "accuracy": Metric("accuracy", "knowledge", _value("correct"), _ones, "share", binary=True),
+    "accuracy": Metric(
+        "accuracy", "knowledge", _value("correct"), _ones, "share", 1.0, binary=True
+    ),
+    # 8 bits a byte is what knowing nothing costs; a log perplexity has no such end (our choice:
+    # that of a vocabulary of 160,000 pieces).
     "bits_per_byte": Metric(
-        "bits_per_byte", "perplexity", _bits, _value("bytes"), "bits per byte", False
+        "bits_per_byte", "perplexity", _bits, _value("bytes"), "bits per byte", 8.0, False
     ),
     "log_perplexity": Metric(
-        "log_perplexity", "perplexity", _value("nats"), _value("tokens"), "nats per token", False
+        "log_perplexity",
+        "perplexity",
+        _value("nats"),
+        _value("tokens"),
+        "nats per token",
+        12.0,
+        False,
     ),
+    "retrieval": Metric("retrieval", "alignment", _value("correct"), _ones, "share", 1.0),
     "switched": Metric(
-        "switched", "code_switching", _value("any"), _ones, "share", False, binary=True
+        "switched", "code_switching", _value("any"), _ones, "share", 1.0, False, binary=True
     ),
 }
 
@@ -128,23 +147,39 @@ def at_floor(strata: Sequence[Stratum], metric: str, settings: ReportingConfig) 
     """Whether a comparison is between models that both know nothing of what is asked.
 
     Two models at chance, or without one answer that is right even in part, are equal whatever is
-    claimed, so nothing follows. A side is above chance when its answers are (one-sided binomial
-    test at the level of the report).
+    claimed, so nothing follows. A side is above chance when its answers are (one-sided test over
+    items at the level of the report; an item asked in several languages or of several seeds
+    counts once).
     """
     sides = [o for s in strata for o in s.a], [o for s in strata for o in s.b]
     if METRICS[metric].stage == "score":
         return not any(found.values["ACC"].any() for side in sides for found in side)
-    if metric != "accuracy":
+    if metric not in ("accuracy", "retrieval"):
         return False
     return not any(_above_chance(side, 1 - settings.confidence) for side in sides)
 
 
 def _above_chance(side: Sequence[Observations], level: float) -> bool:
-    n = sum(found.n for found in side)
-    hits = sum(float(found.values["correct"].sum()) for found in side)
-    chance = sum(float(found.values["chance"].sum()) for found in side) / n
-    # Benchmarks whose answers are generated have no chance level: taken to be above it.
-    return not 0 < chance < 1 or stats.binomtest(int(hits), n, chance, "greater").pvalue < level
+    correct = item_means(side, "correct")
+    chance = item_means(side, "chance")
+    if np.isnan(chance).any():  # generated answers have no chance level: taken to be above it
+        return True
+    if len(side) == 1 and np.isin(correct, (0, 1)).all():
+        hits, n = int(correct.sum()), len(correct)
+        return bool(stats.binomtest(hits, n, chance.mean(), "greater").pvalue < level)
+    excess = correct - chance
+    error = float(excess.std(ddof=1) / math.sqrt(len(excess))) if len(excess) > 1 else math.inf
+    span = METRICS["accuracy"].span
+    return greater_than(float(excess.mean()), error, len(excess), 0.0, span) < level
+
+
+def item_means(rows: Sequence[Observations], name: str) -> Floats:
+    """A value's mean over rows for every item (benchmark and id) any of them has, sorted."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        for item, value in zip(row.ids, row.values[name].tolist(), strict=True):
+            found.setdefault((row.row.benchmark, item), []).append(value)
+    return np.array([np.mean(found[item]) for item in sorted(found)])
 
 
 def _matrices(strata: Sequence[Stratum], kind: Metric) -> tuple[Floats, Floats]:

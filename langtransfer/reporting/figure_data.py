@@ -77,6 +77,26 @@ def _point(row: Row) -> tuple[str, ...]:
     return tuple(row[c] for c in ("language", "mix", "vocabulary", "budget", "tuning"))
 
 
+def vocabularies_compared(rows: Sequence[Row]) -> list[Row]:
+    """Rows of one language that set its vocabularies side by side, on the target alone.
+
+    The base, and each vocabulary at the largest budget they all have (its own where they share
+    none).
+    """
+    plain = [row for row in rows if row["mix"] == PLAIN_MIX or not pretraining(row)]
+    groups = grouped(plain, lambda row: row["vocabulary"])
+    shared = set.intersection(*({pretraining(row) for row in own} for own in groups.values()))
+    chosen = {
+        name: max(shared or {pretraining(row) for row in own}) for name, own in groups.items()
+    }
+    return [
+        row
+        for row in plain
+        if pretraining(row) == chosen[row["vocabulary"]]
+        or (row["vocabulary"] == "original" and not pretraining(row))
+    ]
+
+
 def two_rows(languages: Sequence[str], a_row: int) -> dict[tuple[str, bool], int]:
     """(language, on the source language) -> panel: the target above, the source below it."""
     columns = min(a_row, len(languages))

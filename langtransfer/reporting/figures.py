@@ -36,12 +36,15 @@ from langtransfer.reporting.figure_data import (
     target_languages,
     two_rows,
     unit,
+    vocabularies_compared,
 )
+from langtransfer.reporting.formats import budget_name
 from langtransfer.reporting.results import PLAIN_MIX
 from langtransfer.reporting.tables import PAPER_SWITCHING
 
 FIGURES = (
-    "bits_per_byte", "quality", "english_kept", "figure2_knowledge", "figure4_code_switching"
+    "bits_per_byte", "quality", "english_kept", "figure2_knowledge", "figure4_code_switching",
+    "alignment",
 )  # fmt: skip
 
 
@@ -50,6 +53,7 @@ def make_figures(tables: Path, out: Path) -> list[str]:
     makers: dict[str, Callable[[Path, Path], bool]] = {
         "bits_per_byte": _bits_per_byte, "quality": _quality, "english_kept": _english_kept,
         "figure2_knowledge": _knowledge, "figure4_code_switching": _code_switching,
+        "alignment": _alignment,
     }  # fmt: skip
     return [name for name in FIGURES if makers[name](tables, out)]
 
@@ -253,3 +257,42 @@ def _switching_dots(axes: Any, rows: Sequence[Row], languages: Sequence[str]) ->
         value, low, high = ([float(r[c]) for r in found] for c in ("rate", "low", "high"))
         one = Series(f"{tuning} instructions", rows_at, value, low, high)
         draw_dots(axes, [one], [_style(tunings, tuning) | {"linestyle": "none"}])
+
+
+def _alignment(tables: Path, out: Path) -> bool:
+    source = tables / "alignment.csv"
+    shutil.copyfile(source, out / source.name)
+    rows = grid_rows(read_csv(source))
+    if not rows:
+        return False
+    languages = target_languages(rows)
+    vocabularies = list(grouped(rows, lambda row: row["vocabulary"]))
+    with Sheet(len(languages), 2.5) as sheet:
+        for axes, language in zip(sheet.axes, languages, strict=False):
+            own = [row for row in rows if row["language"] == language]
+            _layer_panel(axes, vocabularies_compared(own), vocabularies)
+            axes.set_title(language_name(language), loc="left")
+        same_scale(sheet.axes[: len(languages)], "y")
+        sheet.save(out / "alignment.svg", vocabularies)
+    return True
+
+
+def _layer_panel(axes: Any, rows: Sequence[Row], vocabularies: Sequence[str]) -> None:
+    """Lines over layers: colour by vocabulary, stroke by further pretraining (none dashed)."""
+    drawn, styles = [], []
+    for name, found in grouped(rows, lambda row: f"{row['vocabulary']}, {_training(row)}").items():
+        value, low, high = ([float(r[c]) for r in found] for c in ("retrieval", "low", "high"))
+        drawn.append(Series(name, [int(row["layer"]) for row in found], value, low, high))
+        stroke = LINES.index("-" if pretraining(found[0]) else "--")
+        styles.append(_style(vocabularies, found[0]["vocabulary"], stroke))
+    draw_lines(axes, drawn, styles)
+    axes.axhline(float(rows[0]["chance"]), color=INK, linewidth=0.8, linestyle=":")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axes.set_xlabel("layer (0: embeddings; dotted: chance)")
+    axes.set_ylabel("translation is nearest")
+
+
+def _training(row: Row) -> str:
+    budget = budget_name(row["budget"])
+    return f"{budget} of further pretraining" if pretraining(row) else "no further pretraining"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -61,7 +61,13 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def sum_of(rows: Iterable[Mapping[str, str]], column: str) -> str:
+    """A column's sum as a cell; empty cells count nothing."""
+    return str(sum(int(row[column] or 0) for row in rows))
+
+
 FILTERS = {
+    "sum_of": sum_of,
     "sentence": sentence,
     "plain": plain,
     "signed": signed,

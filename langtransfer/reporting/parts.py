@@ -12,7 +12,7 @@ from scipy import stats
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Contrast
-from langtransfer.reporting.contrasts import METRICS, Stratum, compare
+from langtransfer.reporting.contrasts import METRICS, Stratum, compare, item_means
 from langtransfer.reporting.results import Observations, amount
 from langtransfer.reporting.selection import evaluated_on, key_of, select, strata
 from langtransfer.statistics.intervals import wilson
@@ -134,23 +134,28 @@ def _evidence(
             result.p if oriented > 0 else 1.0,
             result.p if oriented < 0 else 1.0,
         )
-    margin = contrast.margin or METRICS[contrast.metric].margin(settings)
+    metric = METRICS[contrast.metric]
+    margin, span = contrast.margin or metric.margin(settings), metric.span
     value, error, n = result.value, result.standard_error, result.n
     if contrast.kind == "equivalence":
-        return equivalence(value, error, n, margin), outside(value, error, n, margin)
-    return greater_than(-value, error, n, -margin), greater_than(value, error, n, margin)
+        return equivalence(value, error, n, margin, span), outside(value, error, n, margin, span)
+    return (
+        greater_than(-value, error, n, -margin, span),
+        greater_than(value, error, n, margin, span),
+    )
 
 
 def _rate_parts(
     contrast: Contrast, rows: Sequence[Observations], settings: ReportingConfig
 ) -> Iterator[Part]:
-    """The rate of each language's answers against the range, by exact binomial tests."""
-    metric = METRICS[contrast.metric]
+    """The rate of each language's answers against the range, by exact binomial tests.
+
+    Answers of several seeds to one question are one item, with their mean: hits are rounded.
+    """
     for value, group in _each(contrast, rows):
-        hits = int(sum(metric.numerator(found).sum() for found in group))
-        n = sum(found.n for found in group)
-        if n:
-            yield _rate_part(contrast, value, hits, n, settings)
+        items = item_means(group, "any")
+        if len(items):
+            yield _rate_part(contrast, value, round(float(items.sum())), len(items), settings)
 
 
 def _rate_part(contrast: Contrast, name: str, hits: int, n: int, settings: ReportingConfig) -> Part:

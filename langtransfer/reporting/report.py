@@ -49,7 +49,11 @@ def page(tables: Path, figures: Path, claims: Path, config: ReportCell) -> str:
         languages=languages, beside=beside,
         knowledge=read_csv(tables / "figure2_knowledge.csv"),
         switching=read_csv(tables / "figure4_code_switching.csv"),
+        alignment=views.alignment_rows(tables),
         retained=read_csv(tables / "english_retained.csv"),
+        vocabularies=read_csv(tables / "vocabulary.csv"),
+        crossover=read_csv(claims / "crossover.csv"),
+        calibration=views.calibration_rows(tables),
         paper={path.stem: read_csv(path) for path in sorted(PAPER.glob("*.csv"))},
         figures={figure.name: figure for figure in views.figures(figures)},
         files=sorted({path.name for f in (tables, figures, claims) for path in f.glob("*.csv")}),
@@ -82,7 +86,7 @@ def flat_metrics(tables: Path, claims: Path) -> dict[str, float]:
         ("figure2_knowledge", "accuracy"), ("figure4_code_switching", "rate"),
     ):  # fmt: skip
         metrics |= _metrics(read_csv(tables / f"{file}.csv"), column)
-    return metrics
+    return metrics | _metrics(views.alignment_rows(tables), "retrieval")
 
 
 def _metrics(rows: Sequence[Row], column: str) -> dict[str, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from langtransfer.budget import Budget
 from langtransfer.config.evaluation import ReportRow
 from langtransfer.corpus.jsonl import read_jsonl
 from langtransfer.errors import UserError
+from langtransfer.evaluation.retrieval import best_layer
 from langtransfer.reporting.paper import ASPECTS
 from langtransfer.statistics.intervals import Floats
 
@@ -34,6 +36,7 @@ FILES = {
     "knowledge": "predictions.jsonl",
     "perplexity": "documents.jsonl",
     "code_switching": "code_switching.jsonl",
+    "alignment": "alignment.jsonl",
 }
 
 
@@ -43,7 +46,9 @@ class Observations:
 
     values: by name, arrays (items,); for score ACC F INFO LC H AVG AVG_without_H (0-3), for
     knowledge correct (0 or 1, or a share of the points) and chance, for perplexity nats tokens
-    bytes characters, for code_switching any by_line by_word (0 or 1).
+    bytes characters, for code_switching any by_line by_word (0 or 1), for alignment correct (0, 0.5
+    or 1, at the best layer), the layer, chance, and layer_0, layer_1 ... of every layer; its items
+    are the documents that did not choose the layer.
     """
 
     row: ReportRow
@@ -61,8 +66,9 @@ class Observations:
 def load_results(rows: Sequence[ReportRow], folders: Mapping[str, Path]) -> list[Observations]:
     """Read every row's cell once, in the order of rows.
 
-    folders: `<cell>` -> its data folder. Raises UserError for a cell that is not there, a file
-    without items, a missing field or an id twice.
+    folders: `<cell>` -> its data folder. Cells whose right answers are not public are left out.
+    Raises UserError for a cell that is not there, a file without items, a missing field or an id
+    twice.
     """
     by_cell: dict[str, Observations] = {}
     for row in rows:
@@ -70,7 +76,13 @@ def load_results(rows: Sequence[ReportRow], folders: Mapping[str, Path]) -> list
             raise UserError("rows", row.cell, "has no parent of the same name: plan again")
         if row.cell not in by_cell:
             by_cell[row.cell] = _load(row, folders[row.cell] / FILES[row.stage])
-    return [replace(by_cell[row.cell], row=row) for row in rows]
+    found = ((row, by_cell[row.cell]) for row in rows)
+    return [replace(read, row=row) for row, read in found if not _is_hidden(read)]
+
+
+def _is_hidden(found: Observations) -> bool:
+    """Whether no answer is public (C-Eval's test questions): there is nothing to report."""
+    return found.row.stage == "knowledge" and bool(np.isnan(found.values["correct"]).all())
 
 
 def _load(row: ReportRow, path: Path) -> Observations:
@@ -78,11 +90,12 @@ def _load(row: ReportRow, path: Path) -> Observations:
     if not items and row.stage != "code_switching":
         raise UserError(str(path), 0, "holds no item: run the cell again")
     try:
+        items = _reported(items) if row.stage == "alignment" else items
         ids = tuple(str(item["id"]) for item in items)
         values = _VALUES[row.stage](items)
         categories = tuple(str(i.get("category", i.get("subject", ""))) for i in items)
         intruders = tuple(tuple(item.get("languages", ())) for item in items)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         remedy = "missing or not a number in some item: run the cell again"
         raise UserError(str(path), str(error), remedy) from error
     if len(set(ids)) < len(ids):
@@ -103,13 +116,40 @@ def _score_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
 
 
 def _knowledge_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
-    options = [len(item.get("loglikelihoods") or ()) for item in items]
-    chance = [1 / count if count else math.nan for count in options]
-    return {"correct": _column(items, "correct"), "chance": np.array(chance)}
+    correct = [math.nan if i["correct"] is None else float(i["correct"]) for i in items]
+    return {"correct": np.array(correct), "chance": np.array(list(_chances(items)))}
+
+
+def _chances(items: Sequence[Mapping[str, Any]]) -> Iterator[float]:
+    """What knowing nothing scores: one in k, or always the letter that is right most often.
+
+    The commonest letter is counted over the whole benchmark: within a subject of twenty questions
+    it is right in a third of them by accident alone, which no model can know. Written answers have
+    the chance their row states (benchmarks/marking.py), nan where it states none.
+    """
+    letters = [item for item in items if item.get("loglikelihoods")]
+    answers = Counter(str(item["answer"]) for item in letters if item.get("answer"))
+    most = max(answers.values(), default=0) / max(answers.total(), 1)
+    for item in items:
+        options = len(item.get("loglikelihoods") or ())
+        yield max(1 / options, most) if options else float(item.get("chance", math.nan))
 
 
 def _perplexity_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
     return {name: _column(items, name) for name in ("nats", "tokens", "bytes", "characters")}
+
+
+def _reported(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The documents that did not choose the best layer, with what all documents decide."""
+    known = {"layer": best_layer(items), "chance": 1 / len(items)}
+    return [{**item, **known} for item in items if item["half"] == "report"]
+
+
+def _alignment_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
+    by_layer = np.array([item["layers"] for item in items], dtype=np.float64)
+    named = {f"layer_{index}": hits for index, hits in enumerate(by_layer.T)}
+    known = {name: _column(items, name) for name in ("layer", "chance")}
+    return {"correct": by_layer[:, items[0]["layer"]], **known, **named}
 
 
 def _switching_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
@@ -126,6 +166,7 @@ _VALUES: dict[str, Callable[[Sequence[Mapping[str, Any]]], dict[str, Floats]]] =
     "knowledge": _knowledge_values,
     "perplexity": _perplexity_values,
     "code_switching": _switching_values,
+    "alignment": _alignment_values,
 }
 
 

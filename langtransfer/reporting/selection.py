@@ -29,6 +29,8 @@ class Side(Model):
     """smallest and largest among the positive budgets of each language."""
     tuning: TuningLevel = "any"
     """smallest and largest instruction set of each language; small: all but the largest."""
+    tuning_mixes: tuple[str, ...] = ("", "target")
+    """What instruction sets hold: sets of one size but with other languages in them are apart."""
     languages: tuple[str, ...] = ()
     """Target languages; every one when empty."""
     not_languages: tuple[str, ...] = ()
@@ -39,6 +41,8 @@ def select(results: Sequence[Observations], side: Side) -> list[Observations]:
     sizes: dict[str, set[int]] = defaultdict(set)
     by_language: dict[str, list[Observations]] = defaultdict(list)
     for found in results:
+        if found.row.tuning_mix not in side.tuning_mixes:
+            continue
         sizes[found.row.language].add(found.row.tuning_examples)
         if _fits(found.row, side):
             by_language[found.row.language].append(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,9 +46,20 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *MODEL, *TUNING, "benchmark", "rate", "low", "high", "n", "by_line", "by_word",
         "intruders", "paper_low", "paper_high",
     ),
+    "alignment": (
+        *MODEL, *TUNING, "evaluated", "benchmark", "layer", "layers", "best", "retrieval", "low",
+        "high", "n", "chance",
+    ),
     "english_retained": (
         *MODEL, *TUNING, "evaluated", "metric", "benchmark", "value", "low", "high",
         "base_value", "change", "change_low", "change_high", "n",
+    ),
+    "vocabulary": (
+        "vocabulary", "language", "size", "new_pieces", "texts", "differing", "bad_round_trips",
+        "rewritten", "engine", "lines", "words", "characters", "bytes", "tokens",
+        "tokens_per_word", "tokens_per_character", "tokens_per_byte", "compression",
+        "lines_changed", "lines_changed_share", "new_pieces_used", "new_pieces_used_share",
+        "parity", "base_parity", "parity_documents",
     ),
     "by_category": (
         *MODEL, *TUNING, "evaluated", "benchmark", "metric", "category", "value", "low", "high",
@@ -60,9 +72,12 @@ PAPER_SWITCHING = (0.02, 0.05)
 
 
 def make_tables(
-    results: Sequence[Observations], judge: str, settings: ReportingConfig
+    results: Sequence[Observations],
+    vocabularies: Sequence[Record],
+    judge: str,
+    settings: ReportingConfig,
 ) -> dict[str, list[Record]]:
-    """Records of every table, in the order of results."""
+    """Records of every table, in the order of results and of the gates' reports."""
 
     def rows(stage: str, keep: Callable[[ReportRow], bool]) -> list[Observations]:
         return [found for found in results if found.row.stage == stage and keep(found.row)]
@@ -81,7 +96,13 @@ def make_tables(
         "figure4_code_switching": [
             switching_row(found, settings) for found in rows("code_switching", on_target)
         ],
+        "alignment": [
+            record
+            for found in rows("alignment", on_target)
+            for record in layer_rows(found, settings)
+        ],
         "english_retained": list(retained_rows(results, settings)),
+        "vocabulary": list(vocabularies),
         "by_category": [record for found in results for record in category_rows(found, settings)],
     }
 
@@ -174,6 +195,21 @@ def switching_row(found: Observations, settings: ReportingConfig) -> Record:
         "by_line": float(found.values["by_line"].mean()),
         "by_word": float(found.values["by_word"].mean()),
     }  # fmt: skip
+
+
+def layer_rows(found: Observations, settings: ReportingConfig) -> Iterator[Record]:
+    """Retrieval between parallel documents at every layer, the best one marked."""
+    layers = sum(name.startswith("layer_") for name in found.values)
+    best = int(found.values["layer"][0])
+    for layer in range(layers):
+        hits = replace(found, values={"correct": found.values[f"layer_{layer}"]})
+        value, low, high = estimate(hits, "retrieval", settings)
+        yield {
+            **identity(found.row, *MODEL, *TUNING, "evaluated", "benchmark"),
+            "layer": layer, "layers": layers - 1, "best": layer == best,
+            "retrieval": value, "low": low, "high": high, "n": found.n,
+            "chance": float(found.values["chance"][0]),
+        }  # fmt: skip
 
 
 RETAINED = {"score": "AVG", "knowledge": "accuracy", "perplexity": "bits_per_byte"}

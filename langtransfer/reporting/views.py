@@ -20,6 +20,7 @@ QUESTION_TEXT = {
     "mix": "Mix {} in?",
     "pretraining": "How much pretraining?",
     "tuning": "How many instructions?",
+    "together": "Tune on several languages at once?",
 }
 # More than so many times the items at hand is no advice.
 MANY = 50
@@ -33,6 +34,8 @@ FIGURE_TEXT = {
     "figure2_knowledge": "Knowledge (the paper's Figure 2, whose values are not printed).",
     "figure4_code_switching": "Answers that leave the language asked for (the paper's Figure 4, "
     "of which only the range of 2 to 5 % is told).",
+    "alignment": "Documents whose translation is the nearest of all, by layer of the model: the "
+    "base, and each vocabulary after the same further pretraining on the target alone.",
 }
 
 
@@ -154,6 +157,24 @@ def perplexity_rows(tables: Path) -> list[dict[str, Row]]:
         | {"model": rows[0]}
         for rows in groups.values()
     ]
+
+
+def alignment_rows(tables: Path) -> list[dict[str, str]]:
+    """Each model's best layer, with what its embeddings alone retrieve beside."""
+    rows = read_csv(tables / "alignment.csv")
+    models = grouped(rows, lambda row: f"{row['language']}\0{row['label']}\0{row['seed']}")
+    return [
+        {**row, "embeddings": own[0]["retrieval"]}
+        for own in models.values()
+        for row in own
+        if row["best"] == "true"
+    ]
+
+
+def calibration_rows(tables: Path) -> list[Row]:
+    """How far judges agree; none in a study that calibrates no judge."""
+    path = tables / "calibration.csv"
+    return list(read_csv(path)) if path.exists() else []
 
 
 def best(rows: Sequence[Row], column: str) -> set[int]:

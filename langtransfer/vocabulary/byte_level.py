@@ -195,6 +195,9 @@ def _unlike_byte_level(tokenizer: Tokenizer) -> str | None:
             content["pre_tokenizer"], "pretokenizers"
         ).count("ByteLevel")
         != 1,
+        "puts a space before each text (add_prefix_space), which decoding does not take away": (
+            '"add_prefix_space": true' in json.dumps(content["pre_tokenizer"])
+        ),
         "is no byte-level BPE (no ByteLevel decoder)": "ByteLevel"
         not in _types(content["decoder"], "decoders"),
         f"has no token for {len(missing)} of the 256 bytes": missing,

@@ -29,6 +29,7 @@ _PB: Any = model_pb2  # protobuf makes the classes at run time
 ModelProto = _PB.ModelProto
 _TYPE = ModelProto.SentencePiece
 NORMAL, UNKNOWN, CONTROL, BYTE = _TYPE.NORMAL, _TYPE.UNKNOWN, _TYPE.CONTROL, _TYPE.BYTE
+USER_DEFINED = _TYPE.USER_DEFINED
 UNIGRAM, BPE = _PB.TrainerSpec.UNIGRAM, _PB.TrainerSpec.BPE
 # Named in tokenizer_config.json: transformers 4 and 5 both read tokenizer.json as it is for this
 # class (5 maps it to TokenizersBackend), while LlamaTokenizer rebuilds the normalizer.

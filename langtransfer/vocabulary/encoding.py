@@ -18,8 +18,8 @@ Encoder = Callable[[list[str]], list[list[int]]]
 """Texts to ids, without bos and eos; special tokens spelt out in a text are text."""
 
 Engine = Literal["gigatoken", "sentencepiece", "tokenizers"]
-# Fastest first, by benchmarks/tokenization.py. kitoken is left out: it is exact nowhere it is
-# faster than SentencePiece (13 of 16,196 FLORES lines differ on LLaMA with 17,953 new pieces).
+# Fastest first, by benchmarks/tokenization.py. kitoken is left out: 13 of 16,196 FLORES lines
+# differ on LLaMA with 17,953 new pieces, and SentencePiece is faster there (34 MB/s, not 24).
 ENGINES: tuple[Engine, ...] = ("gigatoken", "sentencepiece", "tokenizers")
 
 
@@ -28,10 +28,24 @@ def reference_engine(folder: Path) -> Engine:
     return "sentencepiece" if (vocabulary_folder(folder) / SPM).is_file() else "tokenizers"
 
 
-def usable_engines(folder: Path) -> tuple[Engine, ...]:
-    """Engines that can read the vocabulary of a folder, fastest first."""
-    missing = {"sentencepiece"} - {reference_engine(folder)}
-    return tuple(engine for engine in ENGINES if engine not in missing)
+def load_engines(folder: Path) -> tuple[dict[Engine, Encoder], dict[Engine, str]]:
+    """Encoders of a vocabulary by engine, fastest first, and why the others are not among them.
+
+    gigatoken knows some pre-tokenizers, normalizers and models only, and says so by an exception.
+    """
+    found: dict[Engine, Encoder] = {}
+    left_out: dict[Engine, str] = {}
+    for engine in ENGINES:
+        if engine == "sentencepiece" != reference_engine(folder):
+            left_out[engine] = "no SentencePiece model"
+            continue
+        try:
+            found[engine] = load_encoder(folder, engine)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            if engine != "gigatoken":
+                raise
+            left_out[engine] = " ".join(str(error).split())[:200]
+    return found, left_out
 
 
 def load_encoder(folder: Path, engine: Engine | None = None) -> Encoder:
@@ -60,7 +74,7 @@ def guarded(fast: Encoder, reference: Encoder, every: int = 500) -> Encoder:
             texts[::every], ids[::every], reference(texts[::every]), strict=True
         ):
             if ours != expected:
-                remedy = "the engine differs here: raise check_vocabulary.documents, and report it"
+                remedy = "the engine differs here: set runtime.tokenization: reference"
                 raise UserError("tokenization engine: text", repr(text[:80]), remedy)
         return ids
 
@@ -79,6 +93,8 @@ def _sentencepiece(folder: Path) -> Encoder:
 def _tokenizers(folder: Path) -> Encoder:
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()  # as AutoTokenizer: what a file says of one batch is not its ids
+    tokenizer.no_padding()
 
     def encode(texts: list[str]) -> list[list[int]]:
         found = tokenizer.encode_batch_fast(texts, add_special_tokens=False)

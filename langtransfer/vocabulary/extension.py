@@ -20,6 +20,7 @@ from langtransfer.vocabulary.conversion import (
     BPE,
     NORMAL,
     SPACE,
+    USER_DEFINED,
     ModelProto,
     load_processor,
 )
@@ -167,6 +168,6 @@ def count_reachable(proto: Any, first: int) -> int:
 
 
 def _normal_pieces(proto: Any) -> list[str]:
-    """Normal pieces by falling score, then id."""
+    """Normal pieces, and those a user defined, by falling score, then id."""
     ranked = sorted(enumerate(proto.pieces), key=lambda item: (-item[1].score, item[0]))
-    return [p.piece for _, p in ranked if p.type == NORMAL]
+    return [p.piece for _, p in ranked if p.type in (NORMAL, USER_DEFINED)]

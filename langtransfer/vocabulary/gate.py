@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ from langtransfer.vocabulary.encoding import (
     Encoder,
     Engine,
     load_encoder,
+    load_engines,
     reference_engine,
-    usable_engines,
 )
 from langtransfer.vocabulary.probes import Probe, hard_texts
 
@@ -61,6 +61,8 @@ class Identity:
     """Texts that come back otherwise because the vocabulary cannot hold them, by what."""
     engines: dict[str, int] = field(default_factory=dict)
     """Engine -> texts on which its ids differ from the reference's."""
+    left_out: Mapping[Engine, str] = field(default_factory=dict)
+    """Engines that cannot read the vocabulary, and why."""
     examples: list[Example] = field(default_factory=list)
 
     @property
@@ -81,6 +83,8 @@ class Tokenizers(NamedTuple):
     hugging_face: Any
     engines: dict[Engine, Encoder]
     """Fastest first, the reference among them."""
+    left_out: dict[Engine, str]
+    """Engines that cannot read the vocabulary, and why."""
 
 
 def load_tokenizers(folder: Path) -> Tokenizers:
@@ -88,45 +92,50 @@ def load_tokenizers(folder: Path) -> Tokenizers:
     from transformers import AutoTokenizer
 
     place = vocabulary_folder(folder)
-    engines = {engine: load_encoder(place, engine) for engine in usable_engines(place)}
+    engines, left_out = load_engines(place)
     tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    return Tokenizers(engines[reference_engine(place)], tokenizer, engines)
+    return Tokenizers(engines[reference_engine(place)], tokenizer, engines, left_out)
 
 
 def check_identity(tokenizers: Tokenizers, probes: Iterable[Probe]) -> Identity:
-    """Compare all tokenizers on all probes."""
-    found = Identity(engines=dict.fromkeys(tokenizers.engines, 0))
-    probes = list(probes)
-    for start in range(0, len(probes), BATCH):
-        _check_batch(tokenizers, probes[start : start + BATCH], found)
+    """Compare all tokenizers on all probes; what several of them hold is encoded once."""
+    kinds: dict[str, list[str]] = {}
+    for probe in probes:
+        kinds.setdefault(probe.text, []).append(probe.kind)
+    found = Identity(engines=dict.fromkeys(tokenizers.engines, 0), left_out=tokenizers.left_out)
+    texts = list(kinds)
+    for start in range(0, len(texts), BATCH):
+        _check_batch(tokenizers, texts[start : start + BATCH], kinds, found)
     return found
 
 
-def _check_batch(tokenizers: Tokenizers, probes: Sequence[Probe], found: Identity) -> None:
-    texts = [probe.text for probe in probes]
-    found.texts.update(probe.kind for probe in probes)
+def _check_batch(
+    tokenizers: Tokenizers, texts: list[str], kinds: Mapping[str, list[str]], found: Identity
+) -> None:
+    """Count a batch of different texts, each as often as it is a probe."""
     reference = tokenizers.reference(texts)
     hugging_face = tokenizers.hugging_face(
         texts, add_special_tokens=False, split_special_tokens=True
     )["input_ids"]
-    back = tokenizers.hugging_face.batch_decode(
+    decoded = tokenizers.hugging_face.batch_decode(
         reference, skip_special_tokens=False, clean_up_tokenization_spaces=False
     )
     for engine, encode in tokenizers.engines.items():
-        pairs = zip(reference, encode(texts), strict=True)
-        found.engines[engine] += sum(ours != theirs for ours, theirs in pairs)
-    for probe, ours, theirs, text in zip(probes, reference, hugging_face, back, strict=True):
+        for text, ours, theirs in zip(texts, reference, encode(texts), strict=True):
+            found.engines[engine] += len(kinds[text]) if ours != theirs else 0
+    for text, ours, theirs, back in zip(texts, reference, hugging_face, decoded, strict=True):
+        found.texts.update(kinds[text])
         if ours != theirs:
-            found.differing[probe.kind] += 1
-            _remember(found, Example(probe.kind, "ids differ", probe.text))
-        if text == probe.text:
+            found.differing.update(kinds[text])
+            _remember(found, Example(kinds[text][0], "ids differ", text))
+        if back == text:
             continue
-        what = next((name for name, f in REWRITTEN.items() if text == f(probe.text)), None)
+        what = next((name for name, f in REWRITTEN.items() if back == f(text)), None)
         if what is not None:
-            found.rewritten[what] += 1
+            found.rewritten[what] += len(kinds[text])
         else:
-            found.bad_round_trips[probe.kind] += 1
-            _remember(found, Example(probe.kind, "does not come back", probe.text))
+            found.bad_round_trips.update(kinds[text])
+            _remember(found, Example(kinds[text][0], "does not come back", text))
 
 
 def _remember(found: Identity, example: Example) -> None:
@@ -161,9 +170,12 @@ class Fertility:
 
 
 def measure(
-    encode: Encoder, base: Encoder | None, base_size: int | None, lines: Sequence[str]
+    encode: Encoder, base: Encoder | None, new: Collection[int], lines: Sequence[str]
 ) -> Fertility:
-    """Fertility of a vocabulary on lines of one language (not empty, at least one)."""
+    """Fertility of a vocabulary on lines of one language (not empty, at least one).
+
+    new: ids of the pieces that extending the vocabulary added.
+    """
     ids = encode(list(lines))
     old = ids if base is None else base(list(lines))
     used = {i for line in ids for i in line}
@@ -175,7 +187,7 @@ def measure(
         tokens=sum(map(len, ids)),
         base_tokens=sum(map(len, old)),
         lines_changed=sum(a != b for a, b in zip(ids, old, strict=True)),
-        new_pieces_used=sum(i >= base_size for i in used) if base_size is not None else 0,
+        new_pieces_used=len(used.intersection(new)),
     )
 
 
@@ -228,11 +240,8 @@ def fastest_engine(folder: Path, documents: Iterable[Mapping[str, str]]) -> Engi
     special_tokens = read_contract(folder).special_tokens
     texts += [probe.text for probe in hard_texts(lines, special_tokens)]
     expected = load_encoder(folder)(texts)
-    return next(
-        engine
-        for engine in usable_engines(folder)
-        if load_encoder(folder, engine)(texts) == expected
-    )
+    engines, _ = load_engines(folder)
+    return next(engine for engine, encode in engines.items() if encode(texts) == expected)
 
 
 def base_size_of(folder: Path, base: Path | None) -> int | None:
@@ -259,6 +268,7 @@ def as_json(identity: Identity, fertility: Fertility, equal: Parity | None) -> d
         "exact": identity.exact,
         "engine": identity.engine,
         "engines": identity.engines,
+        "left_out": identity.left_out,
         **{name: dict(sorted(getattr(identity, name).items())) for name in counts},
         "examples": [example._asdict() for example in identity.examples],
         "fertility": asdict(fertility) | fertility.ratios(),

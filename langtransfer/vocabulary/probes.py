@@ -64,6 +64,15 @@ def hard_texts(lines: Sequence[str], special_tokens: Iterable[str]) -> Iterator[
         kinds = list(changes) if number < ALL_KINDS else [list(changes)[number % len(changes)]]
         for kind in kinds:
             yield Probe(kind, changes[kind](line))
+    yield from _spelt_out(lines, literals)
+
+
+def _spelt_out(lines: Sequence[str], literals: Sequence[str]) -> Iterator[Probe]:
+    """Every literal once, however few lines there are."""
+    for number, literal in enumerate(literals if lines else ()):
+        line = lines[number % len(lines)]
+        at = random.Random(number).randint(0, len(line))
+        yield Probe("special-tokens", line[:at] + literal + line[at:])
 
 
 def _changes(chance: random.Random, literals: Sequence[str]) -> Mapping[str, Callable[[str], str]]:

@@ -23,6 +23,8 @@ class Cell:
     parents: Mapping[str, Cell] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     environment: str | None = None
+    after: tuple[Cell, ...] = ()
+    """Gates: they must have ended well before this cell starts, but decide nothing of it."""
 
     @property
     def path(self) -> str:
@@ -68,14 +70,14 @@ class Cell:
 
 
 def ancestry(cell: Cell) -> Iterator[Cell]:
-    """The cell and everything it is made from, parents first, each once."""
+    """The cell and everything that comes before it, parents first, each once."""
     seen: set[str] = set()
 
     def visit(current: Cell) -> Iterator[Cell]:
         if current.path not in seen:
             seen.add(current.path)
-            for parent in current.parents.values():
-                yield from visit(parent)
+            for earlier in (*current.parents.values(), *current.after):
+                yield from visit(earlier)
             yield current
 
     yield from visit(cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from langtransfer.budget import Budget
 from langtransfer.config import Config
@@ -16,6 +17,7 @@ from langtransfer.config.corpus import (
     FetchCorpusEntry,
     SplitCorpusCell,
 )
+from langtransfer.config.evaluation import FetchBenchmarkCell
 from langtransfer.config.root import AdoptConfig
 from langtransfer.config.training import (
     AdoptModelCell,
@@ -26,6 +28,7 @@ from langtransfer.config.training import (
     TrainBaseCell,
 )
 from langtransfer.config.vocabulary import (
+    CheckVocabularyCell,
     ExtendVocabularyCell,
     PackTokensCell,
     TrainTokenizerCell,
@@ -33,6 +36,7 @@ from langtransfer.config.vocabulary import (
 )
 from langtransfer.corpus import registry
 from langtransfer.errors import UserError
+from langtransfer.evaluation.resources import benchmark_resources
 from langtransfer.languages import known_languages
 from langtransfer.provenance import digest
 from langtransfer.resources import RESOURCES, ROOT, locate
@@ -56,6 +60,12 @@ class Tuning:
     def id(self) -> str:
         """`<name>.<languages>.s<seed>`"""
         return f"{self.name}.{'+'.join(self.mix.languages())}.s{self.seed}"
+
+    def kind(self, target: str) -> Literal["target", "joint", "sequential"]:
+        """The target alone, several languages at once, or one after another."""
+        if self.mix.languages() == (target,):
+            return "target"
+        return "sequential" if self.mix.order is not None else "joint"
 
 
 class Planner:
@@ -96,6 +106,23 @@ class Planner:
         parents = {"corpus": self.clean_corpus(language)}
         return self._cell("split_corpus", (language,), settings, parents)
 
+    def fetch_benchmark(self, name: str, language: str) -> Cell:
+        """A benchmark in a language."""
+        entry = self.config.benchmarks[name]
+        settings = FetchBenchmarkCell(
+            kind=entry.kind,
+            format=entry.format,
+            language=language,
+            items=entry.items,
+            subjects=entry.subjects,
+            shots=entry.shots,
+            split=entry.split,
+            seed=entry.seed,
+            identity=self._identity(entry.dataset, language),
+        )
+        sources = self._sources(*benchmark_resources(entry.format))
+        return self._cell("fetch_benchmark", (name, language), settings, sources=sources)
+
     # -- vocabulary -----------------------------------------------------------------------------
 
     def train_tokenizer(
@@ -132,6 +159,8 @@ class Planner:
 
     def vocabulary(self, point: Point) -> Cell:
         """Whose data folder holds the vocabulary of a point."""
+        if point.adopt is not None:
+            return self.adopt_model(point.adopt)
         if point.vocabulary == "original":
             return self.original_vocabulary()
         entry = self.config.vocabularies[point.vocabulary]
@@ -140,7 +169,9 @@ class Planner:
         else:
             assert entry.train is not None, "validated: train or adopt"
             pieces = self.train_tokenizer(point.targets, point.vocabulary, entry.train)
-        settings = ExtendVocabularyCell(pieces=entry.pieces, languages=point.targets)
+        settings = ExtendVocabularyCell(
+            pieces=entry.pieces, languages=point.targets, special_tokens=entry.special_tokens
+        )
         parents = {"base": self.original_vocabulary(), "pieces": pieces}
         scripts = self._language_rows(*point.targets) if entry.pieces == "target-script" else {}
         where = (point.stream, point.vocabulary)
@@ -148,15 +179,53 @@ class Planner:
 
     def extend_embeddings(self, point: Point) -> Cell:
         """The base with rows for the new pieces."""
+        own = self.config.vocabularies[point.vocabulary].embeddings
+        settings = own or self.config.extend_embeddings
         parents = {"checkpoint": self.base(), "vocabulary": self.vocabulary(point)}
+        if settings.method == "focus":  # the only one that reads text
+            parents |= {f"corpus.{name}": self.split_corpus(name) for name in point.targets}
         where = (point.stream, point.vocabulary)
-        return self._cell("extend_embeddings", where, self.config.extend_embeddings, parents)
+        after = self.gates(point, self.config.source_language, *point.targets)
+        return self._cell("extend_embeddings", where, settings, parents, after=after)
+
+    def check_vocabulary(self, language: str, point: Point) -> Cell:
+        """The gate of a point's vocabulary in a language."""
+        section, source = self.config.check_vocabulary, self.config.source_language
+        settings = CheckVocabularyCell(
+            language=language,
+            documents=section.documents,
+            max_source_lines_changed=(
+                section.max_source_lines_changed if language == source else None
+            ),
+        )
+        parents = {"vocabulary": self.vocabulary(point), "text": self.gate_text(language)}
+        if point.vocabulary_id != "original":
+            parents["base"] = self.original_vocabulary()
+        if section.benchmark is not None and language != source:
+            parents["source_text"] = self.gate_text(source)
+        return self._cell("check_vocabulary", (language, point.vocabulary_id), settings, parents)
+
+    def gates(self, point: Point, *languages: str) -> tuple[Cell, ...]:
+        """What must pass before a point's vocabulary is used in some languages."""
+        names = dict.fromkeys(languages)
+        return tuple(self.check_vocabulary(language, point) for language in names)
+
+    def gate_text(self, language: str) -> Cell:
+        """Held-out text of a language that vocabularies are checked on."""
+        benchmark = self.config.check_vocabulary.benchmark
+        if benchmark is None:
+            return self.split_corpus(language)
+        return self.fetch_benchmark(benchmark, language)
 
     def pack_tokens(self, language: str, point: Point) -> Cell:
         """A language's training documents as token ids."""
         settings = PackTokensCell(language=language, **self.config.pack_tokens.model_dump())
-        parents = {"corpus": self.split_corpus(language), "vocabulary": self.vocabulary(point)}
-        return self._cell("pack_tokens", (language, point.vocabulary_id), settings, parents)
+        parents = {
+            "corpus": self.split_corpus(language),
+            "vocabulary": self.vocabulary(point),
+        }
+        where, after = (language, point.vocabulary_id), self.gates(point, language)
+        return self._cell("pack_tokens", where, settings, parents, after=after)
 
     # -- models ---------------------------------------------------------------------------------
 
@@ -204,7 +273,8 @@ class Planner:
         parents = {"checkpoint": self.checkpoint(start)} | {
             f"tokens.{language}": self.pack_tokens(language, point) for language in mix.languages()
         }
-        return self._cell("pretrain", (point.id,), settings, parents)
+        after = self.gates(point, self.config.source_language, *mix.languages())
+        return self._cell("pretrain", (point.id,), settings, parents, after=after)
 
     def _chained(self, point: Point) -> bool:
         # An ordered mix gives each language an equal part of the budget, so a larger budget is
@@ -251,7 +321,8 @@ class Planner:
         }
         where = (point.id, tuning.id)
         sources = self._sources(RESOURCES / "prompts" / f"{settings.template}.jinja")
-        return self._cell("finetune", where, settings, parents, sources)
+        after = self.gates(point, *tuning.mix.languages())
+        return self._cell("finetune", where, settings, parents, sources, after)
 
     # -- plumbing -------------------------------------------------------------------------------
 
@@ -278,8 +349,10 @@ class Planner:
         settings: Model,
         parents: dict[str, Cell] | None = None,
         sources: dict[str, str] | None = None,
+        after: tuple[Cell, ...] = (),
     ) -> Cell:
-        cell = Cell(stage, point, settings, parents or {}, sources or {}, self._environment)
+        environment = self._environment
+        cell = Cell(stage, point, settings, parents or {}, sources or {}, environment, after)
         known = self._cells.setdefault(cell.path, cell)
         if known.key != cell.key:
             # Shares with both `target` and that target's neighbours: one name, two streams.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from langtransfer.config.corpus import DatasetIdentity
 from langtransfer.config.evaluation import (
+    AlignmentCell,
+    CalibrateJudgeCell,
     CodeSwitchingCell,
-    FetchBenchmarkCell,
     GenerateCell,
     KnowledgeCell,
     PerplexityCell,
     ScoreCell,
+    TranslateBenchmarkCell,
 )
-from langtransfer.evaluation.resources import benchmark_resources
+from langtransfer.errors import UserError
+from langtransfer.evaluation.resources import identification_resources, prompt_file
 from langtransfer.resources import RESOURCES
 from langtransfer.workflow.cells import Cell
 from langtransfer.workflow.planning import Planner, Tuning
@@ -20,41 +24,53 @@ from langtransfer.workflow.points import Point
 class EvaluationPlanner(Planner):
     """Adds the cells that measure models to those that make them."""
 
-    def fetch_benchmark(self, name: str, language: str) -> Cell:
-        """A benchmark in a language."""
-        entry = self.config.benchmarks[name]
-        settings = FetchBenchmarkCell(
-            kind=entry.kind,
-            format=entry.format,
+    def questions(self, benchmark: str, language: str) -> Cell:
+        """Response-quality questions in a language: published ones, or translations of them."""
+        entry = self.config.benchmarks[benchmark]
+        source = entry.translate_from
+        if source is None or source == language:
+            return self.fetch_benchmark(benchmark, language)
+        translator = self.config.translate_benchmark
+        sources = self._language_rows(source, language)
+        ready = None
+        if (entry.dataset, language) in self._registry.rows:
+            ready = self._identity(entry.dataset, language)
+        elif not translator.model:
+            remedy = (
+                f"name the model that translates {benchmark} into {language}, or add a row "
+                f"{entry.dataset},{language} with its translation to {self._registry.path}"
+            )
+            raise UserError("translate_benchmark.model", translator.model, remedy)
+        else:
+            field = "translate_benchmark.prompt"
+            sources |= self._sources(prompt_file("translate", translator.prompt, field))
+        settings = TranslateBenchmarkCell(
+            source=source,
             language=language,
-            items=entry.items,
-            subjects=entry.subjects,
-            shots=entry.shots,
-            split=entry.split,
-            seed=entry.seed,
-            identity=self._identity(entry.dataset, language),
+            translator=None if ready else translator,
+            ready=ready,
         )
-        sources = self._sources(*benchmark_resources(entry.format))
-        return self._cell("fetch_benchmark", (name, language), settings, sources=sources)
+        parents = {"source": self.fetch_benchmark(benchmark, source)}
+        where = (benchmark, language)
+        return self._cell("translate_benchmark", where, settings, parents, sources)
 
     def generate(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
         """Answers of a tuned model."""
         template = self.config.finetune.template
         settings = GenerateCell(**self.config.generate.model_dump(), template=template)
-        parents = self._chat(point, tuning) | {
-            "benchmark": self.fetch_benchmark(benchmark, language)
-        }
+        parents = self._chat(point, tuning) | {"benchmark": self.questions(benchmark, language)}
         sources = self._sources(RESOURCES / "prompts" / f"{template}.jinja")
         where = (point.id, tuning.id, benchmark, language)
-        return self._cell("generate", where, settings, parents, sources)
+        after = self.gates(point, language)
+        return self._cell("generate", where, settings, parents, sources, after)
 
     def score(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
         """Response quality of the answers."""
         answers = self.generate(point, tuning, benchmark, language)
         settings = ScoreCell(**self.config.score.model_dump(), language=language)
-        prompt = RESOURCES / "prompts" / "judge" / f"{settings.judge.prompt}.jinja"
         sources = self._language_rows(language)
         if settings.judge.kind == "openai":
+            prompt = prompt_file("judge", settings.judge.prompt, "score.judge.prompt")
             sources |= self._sources(prompt)
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
         return self._cell("score", answers.point, settings, parents, sources)
@@ -64,7 +80,7 @@ class EvaluationPlanner(Planner):
         answers = self.generate(point, tuning, benchmark, language)
         settings = CodeSwitchingCell(**self.config.code_switching.model_dump(), language=language)
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
-        sources = self._language_rows(language)
+        sources = self._language_rows(language) | self._sources(*identification_resources())
         return self._cell("code_switching", answers.point, settings, parents, sources)
 
     def knowledge(self, point: Point, tuning: Tuning | None, benchmark: str, language: str) -> Cell:
@@ -75,7 +91,7 @@ class EvaluationPlanner(Planner):
             "benchmark": self.fetch_benchmark(benchmark, language)
         }
         where = (point.id, tuning.id if tuning else "none", benchmark, language)
-        return self._cell("knowledge", where, settings, parents)
+        return self._cell("knowledge", where, settings, parents, after=self.gates(point, language))
 
     def perplexity(self, point: Point, language: str) -> Cell:
         """Perplexity and bits per byte on held-out text; models before tuning only."""
@@ -92,7 +108,53 @@ class EvaluationPlanner(Planner):
             stride=section.stride,
         )
         parents = {"checkpoint": self.checkpoint(point), "text": text}
-        return self._cell("perplexity", (point.id, "none", language), settings, parents)
+        where, after = (point.id, "none", language), self.gates(point, language)
+        return self._cell("perplexity", where, settings, parents, after=after)
+
+    def calibrate_judge(self) -> Cell | None:
+        """Agreement of judges with people; None where no released scores are named."""
+        section, reporting = self.config.calibrate_judge, self.config.reporting
+        if section.dataset is None:
+            return None
+        sources: dict[str, str] = {}
+        judge = answers = None
+        scores = self._of_format(section.dataset, section.language, "llmeval-scores")
+        if section.answers is not None:
+            judge = self.config.score.judge
+            answers = self._of_format(section.answers, section.language, "llm-eval")
+            sources = self._language_rows(section.language)
+            if judge.kind == "openai":
+                prompt = prompt_file("judge", judge.prompt, "score.judge.prompt")
+                sources |= self._sources(prompt)
+        settings = CalibrateJudgeCell(
+            scores=scores,
+            answers=answers,
+            items=section.items,
+            language=section.language,
+            judge=judge,
+            confidence=reporting.confidence,
+            bootstrap_samples=reporting.bootstrap_samples,
+            seed=reporting.seed,
+        )
+        return self._cell("calibrate_judge", (section.dataset,), settings, sources=sources)
+
+    def _of_format(self, dataset: str, language: str, format: str) -> DatasetIdentity:
+        identity = self._identity(dataset, language)
+        if identity.format != format:
+            remedy = f"has format {identity.format}; calibrate_judge needs {format}"
+            raise UserError("calibrate_judge", dataset, remedy)
+        return identity
+
+    def alignment(self, point: Point, benchmark: str, language: str) -> Cell:
+        """Retrieval between parallel documents, layer by layer; models before tuning only."""
+        settings = AlignmentCell(language=language, documents=self.config.alignment.documents)
+        parents = {
+            "checkpoint": self.checkpoint(point),
+            "text": self.fetch_benchmark(benchmark, language),
+            "source_text": self.fetch_benchmark(benchmark, self.config.source_language),
+        }
+        where, after = (point.id, "none", language), self.gates(point, language)
+        return self._cell("alignment", where, settings, parents, after=after)
 
     def _chat(self, point: Point, tuning: Tuning | None) -> dict[str, Cell]:
         """The model, and what was tuned on top of it."""

@@ -33,7 +33,9 @@ class Point:
 
     @property
     def vocabulary_id(self) -> str:
-        """`original`, or `<targets>.<vocabulary>`."""
+        """`original`, `<targets>.<vocabulary>`, or the key of an adopted model."""
+        if self.adopt is not None:
+            return self.adopt.model
         return "original" if self.vocabulary == "original" else f"{self.stream}.{self.vocabulary}"
 
     @property

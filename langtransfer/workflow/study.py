@@ -15,6 +15,7 @@ from langtransfer.config.evaluation import (
     ReportRow,
     StudyDescription,
     TablesCell,
+    VocabularyRow,
 )
 from langtransfer.config.loading import load_config
 from langtransfer.languages import known_languages
@@ -24,7 +25,7 @@ from langtransfer.resources import ROOT
 from langtransfer.workflow.cells import Cell, ancestry
 from langtransfer.workflow.planning import Tuning
 from langtransfer.workflow.planning_evaluation import EvaluationPlanner
-from langtransfer.workflow.points import StudyModel, study_models
+from langtransfer.workflow.points import Point, StudyModel, study_models
 
 NAME = "study"  # the {name} wildcard of the report's stages
 
@@ -48,8 +49,14 @@ class Study:
             path.relative_to(ROOT).as_posix(): self.hasher(path) for path in reporting_resources()
         }
         study = self._description()
-        tables_settings = TablesCell(**settings, rows=rows, study=study)
-        tables = Cell("tables", (NAME,), tables_settings, results, sources)
+        gates = list(self._gates())
+        tables_settings = TablesCell(
+            **settings, rows=rows, vocabularies=tuple(row for row, _ in gates), study=study
+        )
+        others = {f"vocabularies.{cell.path}": cell for _, cell in gates}
+        if (calibration := self.planner.calibrate_judge()) is not None:
+            others["calibration"] = calibration
+        tables = Cell("tables", (NAME,), tables_settings, results | others, sources)
         figures = Cell("figures", (NAME,), FiguresCell(**settings), {"tables": tables}, sources)
         claims_settings = ClaimsCell(**settings, rows=rows)
         claims = Cell("claims", (NAME,), claims_settings, {"tables": tables} | results, sources)
@@ -69,11 +76,37 @@ class Study:
         """Paths of the manifests of some stages' cells."""
         return [cell.manifest.as_posix() for cell in self.cells if cell.stage in stages]
 
+    def gates(self, manifest: str) -> list[str]:
+        """Manifests of the gates a cell waits for; none for a finished one, or one not planned.
+
+        They are not in its recipe: a stricter gate must not train anything again.
+        """
+        cell = self._by_manifest.get(manifest)
+        if cell is None or cell.finished():
+            return []
+        return [gate.manifest.as_posix() for gate in cell.after]
+
+    @cached_property
+    def _by_manifest(self) -> dict[str, Cell]:
+        return {cell.manifest.as_posix(): cell for cell in self.cells}
+
     def write_recipes(self) -> None:
         """Write every recipe that is not there yet."""
         for cell in self.cells:
             write_recipe(cell.recipe)
         self.hasher.save()
+
+    def _gates(self) -> Iterator[tuple[VocabularyRow, Cell]]:
+        """Every vocabulary in every language; an adopted model's in its own and the source."""
+        points: dict[tuple[str, str], Point] = {}
+        source = self.config.source_language
+        for model in study_models(self.config):
+            others = self.config.languages if model.point.adopt is None else (model.language,)
+            for language in (source, *others):
+                points.setdefault((model.point.vocabulary_id, language), model.point)
+        for (vocabulary, language), point in sorted(points.items()):
+            cell = self.planner.check_vocabulary(language, point)
+            yield VocabularyRow(cell=cell.path, vocabulary=vocabulary, language=language), cell
 
     def _evaluations(self) -> Iterator[tuple[ReportRow, Cell]]:
         """A report row and its cell for every evaluation; rows may share a cell."""
@@ -82,6 +115,7 @@ class Study:
                 tuning = self.planner.tuning(name, model.language, model.point.seed)
                 if tuning is None:
                     yield from self._perplexities(model)
+                    yield from self._alignments(model)
                 for benchmark in self._benchmarks(name):
                     for language in self._asked_in(benchmark, model.language):
                         yield from self._benchmark(model, tuning, benchmark, language)
@@ -90,6 +124,12 @@ class Study:
         for language in (model.language, self.config.source_language):
             cell = self.planner.perplexity(model.point, language)
             yield self._row(model, None, cell, language, ""), cell
+
+    def _alignments(self, model: StudyModel) -> Iterator[tuple[ReportRow, Cell]]:
+        benchmark = self.config.alignment.benchmark
+        if benchmark is not None:
+            cell = self.planner.alignment(model.point, benchmark, model.language)
+            yield self._row(model, None, cell, model.language, benchmark), cell
 
     def _benchmark(
         self, model: StudyModel, tuning: Tuning | None, benchmark: str, language: str
@@ -134,6 +174,7 @@ class Study:
             seed=point.seed,
             tuning=tuning.name if tuning else "none",
             tuning_examples=tuning.examples if tuning else 0,
+            tuning_mix=tuning.kind(model.language) if tuning else "",
             benchmark=benchmark,
             format=self.config.benchmarks[benchmark].format if benchmark else "",
             adopted=point.adopt is not None,

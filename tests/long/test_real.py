@@ -92,7 +92,7 @@ def test_a_second_run_has_nothing_to_do(study: tuple[str, Path]) -> None:
 def test_llamas_vocabulary_grows_by_the_published_pieces(real: Path) -> None:
     contract = facts(real, "adopt_model/llama-tokenizer", "vocabulary.json")
     assert (contract["size"], contract["embedding_rows"]) == (32_000, 32_000)
-    report = facts(real, "extend_vocabulary/zh/chinese20k", "vocabulary_report.json")
+    report = facts(real, "extend_vocabulary/zh/chinese20k", "extension.json")
     # 20,000 pieces: LLaMA has 1,000 of them, and some hold no Chinese character.
     assert report["base_size"] == 32_000
     assert 17_000 < report["added"] < 20_000
@@ -148,7 +148,7 @@ def test_the_adopted_base_tells_its_story(stories: Path) -> None:
 
 
 def test_the_adopted_base_is_extended_and_trained(stories: Path) -> None:
-    report = facts(stories, "extend_vocabulary/sw/ext200", "vocabulary_report.json")
+    report = facts(stories, "extend_vocabulary/sw/ext200", "extension.json")
     assert report["base_size"] == 512
     assert report["added"] > 100
     bits = {

@@ -33,7 +33,8 @@ def small_study() -> dict[str, Any]:
         "fetch_corpus": {"default": [{"dataset": "texts"}]},
         "runtime": {"registry": REGISTRY},
     }
-    content |= {section: {} for section in ("vocabularies", "tunings", "benchmarks")}
+    unused = ("vocabularies", "tunings", "benchmarks", "check_vocabulary", "alignment")
+    content |= {section: {} for section in unused}
     content["base"]["train"]["budget"] = "4k-tokens"
     return content
 

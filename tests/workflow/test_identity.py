@@ -33,6 +33,7 @@ LEAVES = {
     "split_corpus": ("split_corpus.seed", 2),
     "train_tokenizer": ("tokenizers.base.train.size", 620),
     "extend_vocabulary": ("vocabularies.ext100.pieces", "target-script"),
+    "check_vocabulary": ("check_vocabulary.documents", 21),
     "extend_embeddings": ("extend_embeddings.seed", 2),
     "pack_tokens": ("pack_tokens.seed", 2),
     "train_base": ("base.train.optimization.learning_rate", 0.003),
@@ -43,6 +44,7 @@ LEAVES = {
     "generate": ("generate.max_new_tokens", 13),
     "score": ("score.judge.temperature", 0.5),
     "perplexity": ("perplexity.stride", 32),
+    "alignment": ("alignment.documents", 19),
     "code_switching": ("code_switching.min_run_letters", 3),
     "tables": ("reporting.confidence", 0.9),
 }
@@ -124,6 +126,10 @@ def test_b4_a_larger_budget(finished_tiny: Path, tiny: dict[str, Any], tmp_path:
             f"perplexity/{lang}.target-only.original.20k-tokens.s1/none/{evaluated}"
             for lang in ("sw", "zh")
             for evaluated in (lang, "en")
+        ),
+        *(
+            f"alignment/{lang}.target-only.original.20k-tokens.s1/none/{lang}"
+            for lang in ("sw", "zh")
         ),
         *(
             f"knowledge/{lang}.target-only.original.20k-tokens.s1/none/atlas-knowledge/{evaluated}"

@@ -18,16 +18,16 @@ TABLE = Path(__file__).parent / "invalidation.csv"
 
 REPORT = "tables figures claims report"
 ANSWERS = "generate score code_switching"
-EVALUATIONS = f"perplexity knowledge {ANSWERS} {REPORT}"
+EVALUATIONS = f"perplexity alignment knowledge {ANSWERS} {REPORT}"
 MODELS = "extend_embeddings pretrain finetune"
-VOCABULARIES = "train_tokenizer extend_vocabulary pack_tokens"
+VOCABULARIES = "train_tokenizer extend_vocabulary check_vocabulary pack_tokens"
 GROUPS = {
     "@report": REPORT,
     "@answers": ANSWERS,
     "@tuned": f"finetune {ANSWERS} {REPORT}",
     "@evaluations": EVALUATIONS,
     "@models": MODELS,
-    "@pretrained": f"pretrain finetune perplexity knowledge {ANSWERS}",
+    "@pretrained": f"pretrain finetune perplexity alignment knowledge {ANSWERS}",
     "@corpus": "fetch_corpus clean_corpus split_corpus",
     "@all": f"fetch_corpus clean_corpus split_corpus {VOCABULARIES} train_base {MODELS}"
     f" prepare_instructions fetch_benchmark {EVALUATIONS}",
@@ -37,22 +37,27 @@ GROUPS = {
 ALL_BUT_CORPUS = [
     (stage, "*") for stage in f"{VOCABULARIES} train_base {MODELS} {EVALUATIONS}".split()
 ]
+ENGLISH_STAGES = f"extend_vocabulary check_vocabulary pack_tokens train_base {MODELS} {EVALUATIONS}"
 ENGLISH = [
     ("train_tokenizer", "en/base"),
-    *[
-        (stage, "*")
-        for stage in f"extend_vocabulary pack_tokens train_base {MODELS} {EVALUATIONS}".split()
-    ],
+    *[(stage, "*") for stage in ENGLISH_STAGES.split()],
 ]
 TARGET = [
     ("train_tokenizer", "*/ext100"),
     ("extend_vocabulary", "*"),
+    ("check_vocabulary", "*ext100"),
     ("extend_embeddings", "*"),
     ("pack_tokens", "sw/*"),
     ("pack_tokens", "zh/*"),
     ("pretrain", "*"),
-    *[(stage, "*ext100*") for stage in f"finetune perplexity knowledge {ANSWERS}".split()],
-    *[(stage, "*-tokens.s1*") for stage in f"finetune perplexity knowledge {ANSWERS}".split()],
+    *[
+        (stage, "*ext100*")
+        for stage in f"finetune perplexity alignment knowledge {ANSWERS}".split()
+    ],
+    *[
+        (stage, "*-tokens.s1*")
+        for stage in f"finetune perplexity alignment knowledge {ANSWERS}".split()
+    ],
     ("perplexity", "*/sw"),
     ("perplexity", "*/zh"),
     *[(stage, "*") for stage in REPORT.split()],

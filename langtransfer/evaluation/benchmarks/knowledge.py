@@ -1,216 +1,147 @@
-"""Multiple-choice benchmarks in their upstream layouts, as subjects with single-answer items.
+"""Knowledge benchmarks in their upstream layouts, as subjects with items.
 
-An item is `{"id", "subject", "question", "A", "B", "C", "D", "answer"}` (GAOKAO-Bench states the
-options inside the question; AGIEval has five in places and says so in `letters`).
+An item is `{"id", "subject", "category", "question", "A", "B", "C", "D", "answer"}`, in some
+benchmarks with more; its answer is empty where upstream keeps it back.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from langtransfer.config.evaluation import FetchBenchmarkCell
-from langtransfer.config.references import nearest
-from langtransfer.corpus.jsonl import read_json, read_numbered
 from langtransfer.corpus.readers import text_of
 from langtransfer.corpus.sources import only_file
 from langtransfer.errors import UserError
-from langtransfer.evaluation.benchmarks.archives import read_csv_members
-from langtransfer.evaluation.resources import benchmark_folder
+from langtransfer.evaluation.benchmarks.agieval import read_agieval
+from langtransfer.evaluation.benchmarks.gaokao import read_objective
+from langtransfer.evaluation.benchmarks.subjects import (
+    Item,
+    Subject,
+    averages_of,
+    chosen,
+    read_csv,
+    table_of,
+)
 
-LETTERS = "ABCDE"
-Item = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One part of a benchmark; becomes one task."""
-
-    name: str
-    items: list[Item]
-    dev: list[Item] = field(default_factory=list)
-    """Worked examples, in the order they are shown."""
-    words: Mapping[str, str] = field(default_factory=dict)
-    """What fills the placeholders of the template's description."""
-    left_out: int = 0
-    """Items of kinds other than one right letter."""
+Paths = Mapping[str, Path]
+Reader = Callable[[FetchBenchmarkCell, Paths], Iterator[Subject]]
 
 
-def read_subjects(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Subject]:
+def read_subjects(config: FetchBenchmarkCell, paths: Paths) -> list[Subject]:
     """Subjects of a benchmark, cut to the `subjects` and `items` asked for, sorted by name.
 
-    Subjects of other kinds of question are among them, without items.
-
-    Raises UserError for an unknown subject, too few worked examples, and broken files.
+    `paths` are its files by upstream's names, archives unpacked. Raises UserError for an unknown
+    subject, too few worked examples, files without a question, and broken ones.
     """
-    subjects = sorted(READERS[config.format](config, paths), key=lambda subject: subject.name)
-    names = chosen([subject.name for subject in subjects], config.subjects)
-    cut = [_cut(subject, config) for subject in subjects if subject.name in names]
-    if not any(subject.items for subject in cut):
-        remedy = "no item has a single right letter: other kinds of question are not scored yet"
-        raise UserError("benchmark, subjects", ", ".join(names), remedy)
-    return cut
+    found = (subject for subject in READERS[config.format](config, paths) if subject.items)
+    subjects = sorted(found, key=lambda subject: subject.name)
+    if not subjects:
+        raise UserError("files", ", ".join(paths)[:80], "hold no question: fetch them again")
+    names = set(chosen([subject.name for subject in subjects], config.subjects))
+    return [_shown(subject, config.shots) for subject in subjects if subject.name in names]
 
 
-def chosen(there: Sequence[str], wanted: Collection[str] | None) -> list[str]:
-    """Names asked for (all when None), in the order they are there; UserError for an unknown."""
-    for name in wanted or ():
-        if name not in there:
-            raise UserError(
-                "benchmark, subjects", name, f"not in this benchmark; {nearest(name, there)}"
-            )
-    return [name for name in there if wanted is None or name in wanted]
-
-
-def _cut(subject: Subject, config: FetchBenchmarkCell) -> Subject:
-    if len(subject.dev) < config.shots:
+def _shown(subject: Subject, shots: int) -> Subject:
+    if len(subject.dev) < shots:
         remedy = f"{subject.name} has only {len(subject.dev)} worked examples: ask for fewer shots"
-        raise UserError("benchmark, shots", config.shots, remedy)
-    items, dev = subject.items[: config.items], subject.dev[: config.shots]
-    return Subject(subject.name, items, dev, subject.words, subject.left_out)
+        raise UserError("benchmark, shots", shots, remedy)
+    return replace(subject, dev=subject.dev[:shots])
 
 
-def _item(place: str, subject: str, number: int, row: Mapping[str, str]) -> Item:
-    """A four-option item from a row with question, A, B, C, D and answer."""
-    texts = {name: text_of(row, name, place) for name in ("question", *"ABCD", "answer")}
-    if texts["answer"] not in ("A", "B", "C", "D"):
-        raise UserError(place, texts["answer"], "the answer must be A, B, C or D: mend the file")
-    return {"id": f"{subject}-{number}", "subject": subject, **texts}
+def _item(place: str, subject: str, category: str, number: int, row: Mapping[str, str]) -> Item:
+    """A four-option item from a row with question, A, B, C, D and, where it is public, answer."""
+    texts = {name: text_of(row, name, place) for name in ("question", *"ABCD")}
+    answer = text_of(row, "answer", place) if "answer" in row else ""
+    if "answer" in row and answer not in ("A", "B", "C", "D"):
+        raise UserError(place, answer, "the answer must be A, B, C or D: mend the file")
+    name = f"{subject}-{number}"
+    return {"id": name, "subject": subject, "category": category, **texts, "answer": answer}
 
 
-def _table(
-    path: Path, split: str, columns: Sequence[str] | None
-) -> Iterator[tuple[str, list[Item]]]:
-    """Subjects of one split of an archive of CSV files; the header is the first row if None."""
-    for subject, rows in read_csv_members(path, split, f"_{split}.csv").items():
-        header, body = (rows[0], rows[1:]) if columns is None and rows else (columns or (), rows)
-        place = f"{path}, {split}/{subject}_{split}.csv"
-        if columns is None and "answer" not in header:
-            raise UserError(place, split, "holds no answers: use split: val")
-        records = (dict(zip(header, row, strict=False)) for row in body)
-        yield subject, [_item(place, subject, n, record) for n, record in enumerate(records)]
+def _tables(
+    config: FetchBenchmarkCell, paths: Paths, suffix: str, columns: Sequence[str] | None
+) -> Iterator[Subject]:
+    """One subject per file `<split>/<subject><suffix>`, its worked examples from `dev/`.
 
-
-def _archive(
-    config: FetchBenchmarkCell, paths: dict[str, Path], columns: Sequence[str] | None
-) -> Iterator[tuple[str, list[Item], list[Item]]]:
-    path = only_file(paths)
-    dev = dict(_table(path, "dev", columns))
-    items = list(_table(path, config.split, columns))
-    if not items:
-        remedy = (
-            f"no files */{config.split}/*_{config.split}.csv inside: is it the upstream archive?"
-        )
-        raise UserError("file", str(path), remedy)
-    for subject, found in items:
-        yield subject, found, dev.get(subject, [])
-
-
-def _ceval(config: FetchBenchmarkCell, paths: dict[str, Path]) -> Iterator[Subject]:
-    """Zip of {dev,val,test}/<subject>_<split>.csv with a header; titles from subjects.csv."""
-    path = benchmark_folder("ceval") / "subjects.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        titles = {row["subject"]: row["title"] for row in csv.DictReader(file)}
-    for name, items, dev in _archive(config, paths, None):
-        yield Subject(name, items, dev, {"subject": titles.get(name, name)})
-
-
-def _mmlu(config: FetchBenchmarkCell, paths: dict[str, Path]) -> Iterator[Subject]:
-    """Archive of data/{dev,val,test}/<subject>_<split>.csv without a header."""
-    columns = ("question", "A", "B", "C", "D", "answer")
-    for name, items, dev in _archive(config, paths, columns):
-        yield Subject(name, items, dev, {"subject": name.replace("_", " ")})
-
-
-def _gaokao(config: FetchBenchmarkCell, paths: dict[str, Path]) -> Iterator[Subject]:
-    """GAOKAO-Bench's objective question files beside its Obj_Prompt.json."""
-    prompt_files = [path for name, path in paths.items() if name.endswith("Obj_Prompt.json")]
-    if not prompt_files:
-        raise UserError("files", ", ".join(paths), "Bench/Obj_Prompt.json must be among them")
-    prompts = {p["keyword"]: p for p in read_json(prompt_files[0])["examples"]}
-    for path in (path for path in paths.values() if path not in prompt_files):
-        data = read_json(path)
-        keyword = text_of(data, "keywords", str(path))
-        if keyword not in prompts:
-            raise UserError(
-                str(path), keyword, f"not in Obj_Prompt.json; {nearest(keyword, prompts)}"
-            )
-        prompt, rows = prompts[keyword], data["example"]
-        single = [row for row in rows if _single(row) and prompt["type"] == "single_choice"]
-        yield Subject(
-            keyword,
-            [_gaokao_item(keyword, row) for row in single],
-            words={"prompt": prompt["prefix_prompt"]},
-            left_out=len(rows) - len(single),
-        )
-
-
-def _single(row: Mapping[str, Any]) -> bool:
-    """Whether one letter answers the question."""
-    answer = row["answer"]
-    return isinstance(answer, list) and len(answer) == 1 and answer[0] in ("A", "B", "C", "D")
-
-
-def _gaokao_item(keyword: str, row: Mapping[str, Any]) -> Item:
-    options = dict.fromkeys("ABCD", "")  # they stand inside the question
-    answer = row["answer"][0]
-    name = f"{keyword}-{row['index']}"
-    return {
-        "id": name,
-        "subject": keyword,
-        "question": row["question"],
-        **options,
-        "answer": answer,
-    }
-
-
-def _agieval(config: FetchBenchmarkCell, paths: dict[str, Path]) -> Iterator[Subject]:
-    """AGIEval v1 JSON Lines, one file a subject.
-
-    Left out: cloze items, and those with several right letters (["A", "D"], or "AD").
+    `{split}` stands in the suffix for the folder; the header is the first row where columns is
+    None. Titles, categories and averages are those of the format's `subjects.csv`.
     """
-    for path in paths.values():
-        rows = list(read_numbered(path))
-        single = [pair for pair in rows if pair[1]["options"] and pair[1]["label"] in [*LETTERS]]
-        items = [_agieval_item(path, number, row) for number, row in single]
-        yield Subject(path.stem, items, left_out=len(rows) - len(items))
+    known = table_of(config.format, "subjects.csv")
+    files = {
+        split: _split_files(paths, split, suffix.format(split=split))
+        for split in ("dev", config.split)
+    }
+    if not files[config.split]:
+        ending = suffix.format(split=config.split)
+        remedy = f"no files */{config.split}/*{ending} among them: are they upstream's?"
+        raise UserError("files", ", ".join(paths)[:80], remedy)
+    for name, path in files[config.split].items():
+        about = known.get(name, {})
+        dev = files["dev"].get(name)
+        read = [
+            _records(name, about.get("category", ""), file, columns) if file else []
+            for file in (path, dev)
+        ]
+        yield Subject(
+            name,
+            read[0][: config.items],
+            read[1],
+            {"subject": about.get("title", name.replace("_", " "))},
+            averages=averages_of(about),
+        )
 
 
-def _agieval_item(path: Path, number: int, row: Mapping[str, Any]) -> Item:
-    letters = LETTERS[: len(row["options"])]
-    if row["label"] not in letters:
-        remedy = f"the label must be one of {letters}: mend the file"
-        raise UserError(f"{path}, line {number}", row["label"], remedy)
+def _split_files(paths: Paths, split: str, suffix: str) -> dict[str, Path]:
+    """Files of one split by subject."""
     return {
-        "id": f"{path.stem}-{number - 1}",
-        "subject": path.stem,
-        "passage": row.get("passage") or "",
-        "question": row["question"],
-        **dict(zip(letters, row["options"], strict=False)),
-        "options": " ".join(row["options"]),
-        "letters": list(letters),
-        "answer": row["label"],
+        PurePosixPath(name).name.removesuffix(suffix): path
+        for name, path in sorted(paths.items())
+        if PurePosixPath(name).parent.name == split and name.endswith(suffix)
     }
 
 
-def _atlas(config: FetchBenchmarkCell, paths: dict[str, Path]) -> Iterator[Subject]:
+def _records(subject: str, category: str, path: Path, columns: Sequence[str] | None) -> list[Item]:
+    rows = read_csv(path)
+    header, body = (rows[0], rows[1:]) if columns is None and rows else (columns or (), rows)
+    names = [name.lower() if name in ("Question", "Answer") else name for name in header]
+    records = (dict(zip(names, row, strict=False)) for row in body)
+    return [_item(str(path), subject, category, n, record) for n, record in enumerate(records)]
+
+
+def _ceval(config: FetchBenchmarkCell, paths: Paths) -> Iterator[Subject]:
+    """{dev,val,test}/<subject>_<split>.csv with a header; test without answers."""
+    return _tables(config, paths, "_{split}.csv", None)
+
+
+def _mmlu(config: FetchBenchmarkCell, paths: Paths) -> Iterator[Subject]:
+    """data/{dev,val,test}/<subject>_<split>.csv without a header."""
+    columns = ("question", "A", "B", "C", "D", "answer")
+    return _tables(config, paths, "_{split}.csv", columns)
+
+
+def _cmmlu(config: FetchBenchmarkCell, paths: Paths) -> Iterator[Subject]:
+    """{dev,test}/<subject>.csv with the header `,Question,A,B,C,D,Answer`."""
+    return _tables(config, paths, ".csv", None)
+
+
+def _atlas(config: FetchBenchmarkCell, paths: Paths) -> Iterator[Subject]:
     """The atlas' facts; the worked examples are its first ones."""
     from langtransfer.corpus import atlas
 
     assert config.items is not None  # the config demands it for the atlas
-    templates = atlas.load_templates(only_file(paths))
+    templates = atlas.load_templates(only_file(dict(paths)))
     tests = atlas.knowledge(templates, config.shots + config.items, seed=config.seed)
-    items = [{**test, "subject": "atlas"} for test in tests]
+    items: list[Item] = [{**test, "subject": "atlas"} for test in tests]
     yield Subject("atlas", items[config.shots :], items[: config.shots])
 
 
-READERS: dict[str, Callable[[FetchBenchmarkCell, dict[str, Path]], Iterator[Subject]]] = {
+READERS: dict[str, Reader] = {
     "atlas": _atlas,
     "ceval": _ceval,
     "mmlu": _mmlu,
-    "gaokao": _gaokao,
-    "agieval": _agieval,
+    "cmmlu": _cmmlu,
+    "gaokao": read_objective,
+    "agieval": read_agieval,
 }

@@ -1,4 +1,4 @@
-"""Response-quality questions: the atlas' with known answers, and LLM-Eval's own files."""
+"""Response-quality questions: the atlas' with known answers, LLM-Eval's and GAOKAO-Bench's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from langtransfer.config.evaluation import FetchBenchmarkCell
 from langtransfer.corpus.readers import read_objects, text_of
 from langtransfer.corpus.sources import only_file
 from langtransfer.errors import UserError
-from langtransfer.evaluation.benchmarks.knowledge import chosen
+from langtransfer.evaluation.benchmarks.gaokao import read_subjective
+from langtransfer.evaluation.benchmarks.subjects import chosen
 
 Question = dict[str, Any]
 
@@ -19,10 +20,11 @@ Question = dict[str, Any]
 def read_questions(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Question]:
     """Questions `{"id","category","instruction","input","reference","keys","wrong"}`.
 
+    GAOKAO-Bench's say their `points` as well.
     Cut to the categories (`subjects`) and the questions per category (`items`) asked for.
     Raises UserError for an unknown category and for files that are not of the format.
     """
-    found = _atlas(config, paths) if config.format == "atlas" else list(_llm_eval(paths))
+    found = _found(config, paths)
     categories = list(dict.fromkeys(question["category"] for question in found))
     wanted = set(chosen(categories, config.subjects))
     seen: Counter[str] = Counter()
@@ -33,6 +35,14 @@ def read_questions(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Q
         if category in wanted and (config.items is None or seen[category] <= config.items):
             cut.append(question)
     return cut
+
+
+def _found(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Question]:
+    if config.format == "atlas":
+        return _atlas(config, paths)
+    if config.format == "gaokao-subjective":
+        return list(read_subjective(paths))
+    return list(_llm_eval(paths))
 
 
 def _atlas(config: FetchBenchmarkCell, paths: dict[str, Path]) -> list[Question]:

@@ -116,6 +116,19 @@ def mutate(*path: str | int, value: object = None, remove: bool = False) -> Call
             "'llm-eval'",
             "kind text",
         ),
+        (
+            mutate("alignment", "benchmark", value="llm-eval"),
+            "alignment.benchmark",
+            "'llm-eval'",
+            "kind text",
+        ),
+        (
+            mutate("benchmarks", "parallel", "format", value="corpus"),
+            "alignment.benchmark",
+            "'parallel'",
+            "format atlas or flores",
+        ),
+        (mutate("alignment", "documents", value=21), "alignment.documents", "21", "has 20 items"),
     ],
 )
 def test_mistakes(

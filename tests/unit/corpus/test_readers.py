@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,29 @@ def test_the_declaration_by_article(tmp_path: Path) -> None:
         texts("udhr", written(tmp_path, "b.xml", UDHR[:-20]))
 
 
+TMX = """<?xml version="1.0"?><tmx version="1.4"><header segtype="sentence"/><body>
+<tu tuid="1"><tuv xml:lang="en"><seg>water</seg></tuv><tuv xml:lang="sw"><seg>maji</seg></tuv></tu>
+<tu><tuv xml:lang="en"><seg>no translation</seg></tuv><tuv xml:lang="sw"><seg> </seg></tuv></tu>
+<tu><tuv xml:lang="SW"><seg>a<it pos="begin"/> &amp; b</seg></tuv></tu></body></tmx>"""
+
+
+def test_one_language_of_a_translation_memory(tmp_path: Path) -> None:
+    plain, packed = written(tmp_path, "a.tmx", TMX), tmp_path / "a.tmx.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(plain, "a.tmx")
+    assert texts("tmx", plain, "sw") == texts("tmx", packed, "sw") == ["maji", "a & b"]
+    ids = [row["id"] for row in read_documents("tmx", {"a.tmx": plain}, "sw")]
+    assert ids == ["a.tmx:1", "a.tmx:3"]
+    with pytest.raises(UserError, match=r"field: 'zh': no segment of .* name one of SW, en, sw"):
+        texts("tmx", plain, "zh")
+    with pytest.raises(UserError, match="not TMX"):
+        texts("tmx", written(tmp_path, "b.tmx", TMX[:-20]), "sw")
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.write(plain, "b.tmx")
+    with pytest.raises(UserError, match=r"must hold one file \.tmx, not 2"):
+        texts("tmx", packed, "sw")
+
+
 def test_an_entity_bomb_is_refused(tmp_path: Path) -> None:
     entities = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
     bomb = f'<!DOCTYPE x [<!ENTITY l0 "ha">{entities}]>' + UDHR.partition("?>")[2].replace(
@@ -160,6 +184,8 @@ def test_take_cuts_and_refuses_to_give_less_than_asked() -> None:
         ("c4-demo", "en", 300),
         ("wiki-demo", "en", 30),
         ("storybooks", "zh", 78),
+        ("tatoeba", "te", 234),
+        ("tico-19", "ta", 3_071),
     ],
 )
 def test_real_files_have_the_documents_upstream_counts(

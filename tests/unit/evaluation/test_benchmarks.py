@@ -101,14 +101,24 @@ def test_any_dataset_may_be_held_out_text(tmp_path: Path) -> None:
 
 
 def test_the_files_a_cell_is_made_from_are_named_for_the_planner() -> None:
-    formats = ("atlas", "ceval", "mmlu", "gaokao", "agieval", "flores", "llm-eval", "corpus")
+    formats = ("atlas", "ceval", "mmlu", "cmmlu", "gaokao", "gaokao-subjective", "agieval",
+               "flores", "llm-eval", "corpus")  # fmt: skip
     names = {format: [path.name for path in benchmark_resources(format)] for format in formats}
     assert names == {
         "atlas": ["task.yaml"],
         "ceval": ["subjects.csv", "task.yaml"],
-        "mmlu": ["task.yaml"],
-        "gaokao": ["task.yaml"],
-        "agieval": ["task.en.yaml", "task.zh.yaml"],
+        "mmlu": ["subjects.csv", "task.yaml"],
+        "cmmlu": ["subjects.csv", "task.yaml"],
+        "gaokao": ["files.csv", "letters.yaml", "sequence.yaml", "task.yaml"],
+        "gaokao-subjective": [],
+        "agieval": [
+            "cloze.en.yaml",
+            "cloze.zh.yaml",
+            "files.csv",
+            "letters.zh.yaml",
+            "task.en.yaml",
+            "task.zh.yaml",
+        ],
         "flores": [],
         "llm-eval": [],
         "corpus": [],
@@ -124,6 +134,8 @@ def test_the_files_a_cell_is_made_from_are_named_for_the_planner() -> None:
     ("settings", "message"),
     [
         ({"kind": "text", "format": "ceval"}, "formats of kind text: atlas, flores, corpus"),
+        ({"kind": "knowledge", "format": "gaokao-subjective"}, "formats of kind knowledge: atlas"),
+        ({"kind": "knowledge", "format": "cmmlu", "split": "val"}, "cmmlu has one split"),
         ({"kind": "knowledge"}, "the atlas has no end"),
         ({"kind": "text", "items": 5, "shots": 1}, "shots are for kind knowledge"),
         ({"kind": "text", "items": 5, "subjects": ["a"]}, "subjects are not for kind text"),

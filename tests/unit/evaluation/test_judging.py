@@ -1,13 +1,8 @@
-"""Judges: the reference judge's rules, and the API judge against a server that misbehaves."""
+"""The reference judge's rules, verdicts, and the score stage with it."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,17 +14,9 @@ from langtransfer.config.evaluation import JudgeConfig
 from langtransfer.corpus import atlas
 from langtransfer.corpus.jsonl import read_jsonl, write_jsonl
 from langtransfer.errors import UserError
-from langtransfer.evaluation import openai_judge
-from langtransfer.evaluation.journal import Journal
-from langtransfer.evaluation.judging import ASPECTS, Verdict
-from langtransfer.evaluation.openai_judge import (
-    Patience,
-    build_request,
-    judge_all,
-    prompt_text,
-)
+from langtransfer.evaluation.judging import ASPECTS, Verdict, agreement
 from langtransfer.evaluation.questions import Question
-from langtransfer.evaluation.reference_judge import find_evidence, judge
+from langtransfer.evaluation.reference_judge import find_evidence, judge, looped_share, words
 from langtransfer.resources import RESOURCES
 from scripts import score
 
@@ -118,6 +105,37 @@ def test_fluency_sees_loops_scripts_damage_and_cuts() -> None:
     assert fluency("它位于大洋洲的南部海岸线上，是一座美丽的城市。") == 0
     assert fluency("Mji mkuu wa nchi hiyo uko kwenye pwani ya kusini mwa kisiwa.") == 1
     assert fluency("") == 0
+    assert fluency("hahahahahahahahahahahaha") == 0  # a loop inside one word
+    assert fluency("It is Port Moresbyyyyyyyyyyyyyyyyyyyyyyyyy, in Oceania.") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("hahahaha", True),
+        ("ननननननन", True),
+        ("MoresbyMoresbyMoresbyMoresby", True),
+        ("1" * 40, True),
+        ("polepole, kimyakimya, banana", False),
+        ("1000000000000 and 12.12.1212", False),
+        ("Mississippi aaah www.example.com", False),
+        ("", False),
+    ],
+)
+def test_loops_inside_words(text: str, loops: bool) -> None:
+    assert (looped_share(words(text)) > 0.5) == loops
+
+
+def test_natural_text_hardly_loops(shared_data: Path) -> None:
+    files = sorted((shared_data / "text/flores/flores200_dataset/devtest").glob("*.devtest"))
+    looped = {
+        line
+        for path in files
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if looped_share(words(line)) > 0.15
+    }
+    assert len(files) == 15
+    assert not looped
 
 
 def test_logicality_sees_contradiction_and_digression() -> None:
@@ -209,9 +227,9 @@ def test_reference_stage_labels_itself(make_job: Any, write_questions: Any, tmp_
     assert score.run(job) == {"answers": 3}
     scores = list(read_jsonl(job.out / "scores.jsonl"))
     assert [row["id"] for row in scores] == ["q0", "q1", "q2"]
-    assert {row["judge"] for row in scores} == {"reference-1"}
+    assert {row["judge"] for row in scores} == {"reference-2"}
     summary = json.loads((job.out / "summary.json").read_text())
-    assert (summary["judge"], summary["uninformative"]) == ("reference-1", ["harmlessness"])
+    assert (summary["judge"], summary["uninformative"]) == ("reference-2", ["harmlessness"])
     mean = summary["mean"]
     assert mean["average"] == pytest.approx(sum(mean[aspect] for aspect in ASPECTS) / 5)
     assert summary["by_category"]["A"]["n"] == 2
@@ -225,262 +243,9 @@ def test_an_answer_must_be_there(make_job: Any, write_questions: Any, tmp_path: 
         score.run(make_job("score/base/1k.zh.s1/qa/en", settings, parents))
 
 
-# -- the API judge ---------------------------------------------------------------------------
-
-GOOD = {"accuracy": 2, "fluency": 3, "informativeness": 1, "logicality": 0, "harmlessness": 3}
-PLANS = {
-    "answer q1": ["429", "429", "ok"],
-    "answer q2": ["500", "ok"],
-    "answer q3": ["malformed", "seven", "ok"],
-    "answer q4": ["truncated", "missing field", "ok"],
-    "answer q5": ["reset", "ok"],
-    "answer q6": ["hang", "ok"],
-    "answer q7": ["refusal", "ok"],
-}
-CONTENT = {
-    "ok": json.dumps(GOOD),
-    "malformed": '{"accuracy": 2,',
-    "seven": json.dumps(GOOD | {"accuracy": 7}),
-    "truncated": json.dumps(GOOD),
-    "missing field": json.dumps({"accuracy": 1}),
-    "refusal": None,
-}
-
-
-class Stub(ThreadingHTTPServer):
-    """Speaks /v1/chat/completions; misbehaves by a plan for each answer it is shown."""
-
-    daemon_threads = True
-
-    def __init__(self, plans: dict[str, list[str]]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.plans = plans
-        self.lock = threading.Lock()
-        self.seen: Counter[str] = Counter()
-        self.paid: Counter[str] = Counter()
-        self.bodies: list[dict[str, Any]] = []
-        self.released = threading.Event()
-
-    def next_behaviour(self, body: dict[str, Any]) -> str:
-        message = body["messages"][0]["content"]
-        answer = message.split("<answer>\n")[1].split("\n</answer>")[0]
-        with self.lock:
-            self.bodies.append(body)
-            plan = self.plans.get(answer, ["ok"])
-            behaviour = plan[min(self.seen[answer], len(plan) - 1)]
-            self.seen[answer] += 1
-            self.paid[answer] += behaviour == "ok"
-        return behaviour
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Stub
-
-    def do_POST(self) -> None:
-        assert self.path == "/v1/chat/completions"
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        behaviour = self.server.next_behaviour(body)
-        if behaviour == "hang":
-            self.server.released.wait(10)
-            return
-        if behaviour == "reset":
-            self.close_connection = True
-            return
-        if behaviour.isdigit():
-            self.reply(int(behaviour), {"error": {"message": f"status {behaviour}"}})
-            return
-        message = {"role": "assistant", "content": CONTENT[behaviour], "refusal": None}
-        finish = "length" if behaviour == "truncated" else "stop"
-        self.reply(
-            200,
-            {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 0,
-                "model": body["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-                "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-            },
-        )
-
-    def reply(self, status: int, value: dict[str, Any]) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("retry-after-ms", "10")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Silence."""
-
-
-QUICK = Patience(timeout_seconds=1.0, client_retries=1, rounds=4, pause_seconds=0.01)
-API = JudgeConfig(kind="openai", model="judge-x")
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    server = Stub(PLANS)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setattr(openai_judge, "Patience", lambda: QUICK)
-    yield server
-    server.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def key_of(message: str) -> str:
-    """The key of the request with this message, found by asking for every answer it may be on."""
-    prompt = prompt_text("llm-eval-0-3")
-    for i in range(10):
-        asked = question(instruction=f"Question {i}?", reference=f"r{i}")
-        request = build_request(API, prompt, "sw", asked, f"answer q{i}")
-        if request.message == message:
-            return request.key
-    raise AssertionError(message)
-
-
-def api_job(make_job: Any, write_questions: Any, tmp_path: Path, n: int, name: str) -> Any:
-    rows = [
-        {"id": f"q{i}", "category": "A", "instruction": f"Question {i}?", "reference": f"r{i}"}
-        for i in range(n)
-    ]
-    parents = {
-        "benchmark": write_questions(rows),
-        "answers": answers_for(tmp_path / "answers", rows),
-    }
-    settings = {"language": "sw", "judge": API.model_dump()}
-    return make_job(
-        "score/base/1k.zh.s1/qa/sw",
-        settings,
-        parents,
-        runtime={"judge_concurrency": 3},
-        name=name,
-    )
-
-
-def test_every_verdict_comes_despite_misbehaviour(
-    stub: Stub, make_job: Any, write_questions: Any, tmp_path: Path
-) -> None:
-    job = api_job(make_job, write_questions, tmp_path, 12, "api")
-    stats = score.run(job)
-    rows = list(read_jsonl(job.out / "scores.jsonl"))
-    assert [row["id"] for row in rows] == [f"q{i}" for i in range(12)]
-    assert all({a: row[a] for a in ASPECTS} == GOOD for row in rows)
-    assert {row["judge"] for row in rows} == {"judge-x@llm-eval-0-3"}
-    assert set(stub.paid.values()) == {1}
-    assert stub.seen["answer q3"] == stub.seen["answer q4"] == 3
-    # Completions received: 12 good, two malformed each for q3 and q4, one refusal.
-    assert stats == {"answers": 12, "requests": 17, "prompt_tokens": 1700, "completion_tokens": 170}
-
-
-def test_what_is_sent(stub: Stub, make_job: Any, write_questions: Any, tmp_path: Path) -> None:
-    score.run(api_job(make_job, write_questions, tmp_path, 1, "sent"))
-    (body,) = stub.bodies
-    assert (body["model"], body["temperature"]) == ("judge-x", 0.0)
-    message = body["messages"][0]["content"]
-    assert all(part in message for part in ("Question 0?", "r0", "answer q0", "Swahili"))
-    form = body["response_format"]["json_schema"]
-    assert form["strict"] is True
-    assert sorted(form["schema"]["required"]) == sorted(ASPECTS)
-    assert form["schema"]["additionalProperties"] is False
-
-
-@pytest.mark.filterwarnings("ignore:coroutine")  # the kill leaves a connection half made
-def test_killed_and_resumed_pays_nothing_twice(
-    stub: Stub,
-    make_job: Any,
-    write_questions: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stub.plans = {}
-    append, kept = Journal.append, []
-
-    def dies_after_five(self: Journal, rows: Any) -> None:
-        append(self, rows)
-        kept.append(1)
-        if len(kept) == 5:
-            with self.path.open("ab") as handle:  # a sixth verdict torn by the kill
-                handle.write(b'{"key": "0123", "verd')
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Journal, "append", dies_after_five)
-    job = api_job(make_job, write_questions, tmp_path, 10, "killed")
-    with pytest.raises(KeyboardInterrupt):
-        score.run(job)
-    kept_keys = {row["key"] for row in Journal(job.work / "verdicts.jsonl").rows}
-    assert len(kept_keys) == 5
-    monkeypatch.setattr(Journal, "append", append)
-    before = len(stub.bodies)
-    shutil.rmtree(job.out)
-    stats = score.run(api_job(make_job, write_questions, tmp_path, 10, "killed"))
-    assert stats["requests"] == 5
-    asked = {body["messages"][0]["content"] for body in stub.bodies[before:]}
-    assert not kept_keys & {key_of(message) for message in asked}
-    whole = api_job(make_job, write_questions, tmp_path, 10, "whole")
-    score.run(whole)
-    assert (job.out / "scores.jsonl").read_bytes() == (whole.out / "scores.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "field", "words"),
-    [
-        ("seven", "score.judge.model", "no verdict in 4 answers"),
-        ("truncated", "score.judge.model", "cut off"),
-        ("500", "OPENAI_BASE_URL", "gives up after retries"),
-        ("429", "OPENAI_BASE_URL", "run again to go on"),
-        ("401", "OPENAI_API_KEY", "refused"),
-        ("404", "score.judge.model", "HTTP 404"),
-        ("400", "score.judge.model", "correct score.judge"),
-    ],
-)
-def test_gives_up_in_one_line(
-    stub: Stub, tmp_path: Path, behaviour: str, field: str, words: str
-) -> None:
-    stub.plans = {"bad": [behaviour]}
-    prompt = prompt_text("llm-eval-0-3")
-    requests = [build_request(API, prompt, "zh", CAPITAL, answer) for answer in ("ok", "bad")]
-    journal = Journal(tmp_path / "verdicts.jsonl")
-    with pytest.raises(UserError, match=words) as caught:
-        judge_all(requests, API, journal, 1, lambda done: None, QUICK)
-    assert caught.value.field == field
-    assert [row["verdict"] for row in journal.rows] == [GOOD]
-    assert stub.seen["bad"] <= QUICK.rounds * (1 + QUICK.client_retries)
-
-
-def test_key_is_all_that_decides_a_verdict() -> None:
-    prompt = prompt_text("llm-eval-0-3")
-    base = build_request(API, prompt, "zh", CAPITAL, "x").key
-    others = [
-        build_request(API.model_copy(update={"model": "y"}), prompt, "zh", CAPITAL, "x"),
-        build_request(API.model_copy(update={"temperature": None}), prompt, "zh", CAPITAL, "x"),
-        build_request(API, prompt + "{# v2 #}", "zh", CAPITAL, "x"),
-        build_request(API, prompt, "hi", CAPITAL, "x"),
-        build_request(API, prompt, "zh", SEVEN, "x"),
-        build_request(API, prompt, "zh", CAPITAL, "z"),
-    ]
-    assert build_request(API, prompt, "zh", CAPITAL, "x").key == base
-    assert len({base, *(request.key for request in others)}) == 7
-
-
-def test_missing_key_and_prompt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    request = build_request(API, prompt_text("llm-eval-0-3"), "zh", CAPITAL, "x")
-    with pytest.raises(UserError, match="OPENAI_API_KEY: None: set it"):
-        judge_all([request], API, Journal(tmp_path / "v.jsonl"), 1, lambda done: None)
-    with pytest.raises(UserError, match=r"score.judge.prompt: 'nope'"):
-        prompt_text("nope")
-
-
 def test_verdicts_are_five_small_whole_numbers() -> None:
-    Verdict.model_validate(GOOD)
+    good = dict.fromkeys(ASPECTS, 2)
+    Verdict.model_validate(good)
     for wrong in (
         {"accuracy": 4},
         {"accuracy": -1},
@@ -489,6 +254,20 @@ def test_verdicts_are_five_small_whole_numbers() -> None:
         {"extra": 1},
     ):
         with pytest.raises(ValidationError):
-            Verdict.model_validate(GOOD | wrong)
+            Verdict.model_validate(good | wrong)
     with pytest.raises(ValidationError, match=r"give judge\.model exactly when"):
         JudgeConfig(kind="openai")
+    with pytest.raises(ValidationError, match=r"judge\.checks are for kind openai"):
+        JudgeConfig.model_validate({"kind": "reference", "checks": {"items": 3}})
+
+
+def test_agreement_is_counted_by_aspect() -> None:
+    first = [Verdict.model_validate(dict.fromkeys(ASPECTS, level)) for level in (0, 1, 2, 3)]
+    again = [v.model_copy(update={"fluency": 3, "accuracy": v.accuracy ^ 1}) for v in first]
+    found = agreement(first, again)
+    assert found["fluency"] == {
+        "n": 4, "agreement": 0.25, "mean_difference": 1.5, "mean_absolute_difference": 1.5,
+    }  # fmt: skip
+    assert found["accuracy"]["mean_difference"] == 0
+    assert found["accuracy"]["mean_absolute_difference"] == 1
+    assert found["logicality"]["agreement"] == 1

@@ -9,62 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from langtransfer.corpus.jsonl import read_jsonl, write_jsonl
+from langtransfer.corpus.jsonl import read_jsonl
 from langtransfer.errors import UserError
 from langtransfer.evaluation import knowledge as library
 from langtransfer.evaluation.knowledge import option_names, sort_predictions, summarise
 from scripts import knowledge
-
-LETTER_TASK = {
-    "output_type": "multiple_choice",
-    "doc_to_text": "Question: {{question}} A. {{A}} B. {{B}} C. {{C}} D. {{D}} Answer:",
-    "doc_to_choice": ["A", "B", "C", "D"],
-    "doc_to_target": "{{['A', 'B', 'C', 'D'].index(answer)}}",
-    "target_delimiter": " ",
-    "fewshot_delimiter": "\n\n",
-    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    "metadata": {"version": 3},
-}
-TEXT_TASK = LETTER_TASK | {
-    "doc_to_text": "{{question}}",
-    "doc_to_choice": "{{[A, B, C, D]}}",
-    "target_delimiter": "\n",
-    "metric_list": [
-        {"metric": "acc_norm", "aggregation": "mean", "higher_is_better": True},
-        {"metric": "acc", "aggregation": "mean", "higher_is_better": True},
-    ],
-}
-COLOURS = ["red", "green", "blue as the sky", "white"]
-
-
-def item(number: int, subject: str) -> dict[str, Any]:
-    options = dict(zip("ABCD", COLOURS[number % 4 :] + COLOURS[: number % 4], strict=True))
-    answer = "ABCD"[number * 7 % 4]
-    return {
-        "id": f"{subject}-{number}",
-        "subject": subject,
-        "question": f"which {number}?",
-        "answer": answer,
-        **options,
-    }
-
-
-def write_task(folder: Path, name: str, template: dict[str, Any], items: list[Any]) -> None:
-    write_jsonl(folder / "items" / f"{name}.test.jsonl", items)
-    write_jsonl(folder / "items" / f"{name}.dev.jsonl", [item(90, name), item(91, name)])
-    task = template | {
-        "task": name,
-        "dataset_path": "json",
-        "test_split": "test",
-        "fewshot_split": "dev",
-        "dataset_kwargs": {"data_files": {s: f"items/{name}.{s}.jsonl" for s in ("test", "dev")}},
-        "fewshot_config": {"sampler": "first_n"},
-        "num_fewshot": 5,
-    }
-    (folder / "tasks").mkdir(exist_ok=True)
-    (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+from tests.unit.evaluation.knowledge_tasks import LETTER_TASK, TEXT_TASK, item, write_task
 
 
 @pytest.fixture

@@ -227,8 +227,16 @@ def test_embeddings_first_is_another_training(
 
 
 def test_no_new_rows_to_train(pretrain: Pretrain) -> None:
-    with pytest.raises(UserError, match=r"^lora.trainable_tokens: 'new': .*extends none"):
-        pretrain("one", "640-tokens", **CHOICES["new rows"])
+    """One setting for both arms of a study: on the original vocabulary it is a plain LoRA."""
+    made = pretrain("one", "640-tokens", embeddings_first="256-tokens", **CHOICES["new rows"])
+    rows = json.loads((made.out / "training.json").read_text())["rows"]
+    assert {name: (row["old_changed"], row["new"]) for name, row in rows.items()} == {
+        "input": (0, 0), "output": (0, 0),
+    }  # fmt: skip
+    plain = CHOICES["new rows"]["lora"] | {"trainable_tokens": "none"}
+    other = pretrain("two", "640-tokens", **CHOICES["new rows"] | {"lora": plain})
+    one, two = weights(made.out), weights(other.out)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_low_rank_updates_of_a_tied_pair(pretrain: Pretrain, extended: dict[bool, Path]) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from langtransfer.config.evaluation import ReportRow
+from langtransfer.config.evaluation import ReportRow, VocabularyRow
+from langtransfer.evaluation.retrieval import halves
 from langtransfer.reporting.results import Observations, load_results, sort_key
+from langtransfer.vocabulary.gate import Fertility, Identity, Parity, as_json
 
 ASPECTS = ("accuracy", "fluency", "informativeness", "logicality")
 CATEGORIES = ("Factual_questions", "Translation", "Summary", "Math_Solving")
@@ -35,11 +37,15 @@ class Effects:
     bits: float = 3.0
     bits_per_budget: float = -0.5
     bits_extended: float = -0.3
+    bits_extended_per_budget: float = 0.0
     source_bits: float = 2.0
     source_rise: float = 0.4
     source_rise_mixed: float = 0.02
     knowledge: float = 0.45
     switching: float = 0.03
+    alignment: float = 0.7
+    alignment_extended: float = -0.4
+    alignment_floor: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class FakeStudy:
         """All evaluations of one model seen from one language."""
         self.perplexity(point, language, language)
         self.perplexity(point, language, "en")
+        self.alignment(point, language)
         for tuning in TUNINGS:
             self.score(point, language, language, tuning)
             self.score(point, language, "en", tuning)
@@ -106,7 +113,8 @@ class FakeStudy:
             bits = e.source_bits + rise * step
         else:
             bits = e.bits + e.bits_per_budget * step
-            bits += e.bits_extended * (point.vocabulary != "original")
+            extended = e.bits_extended + e.bits_extended_per_budget * step
+            bits += extended * (point.vocabulary != "original")
         documents = []
         for index in range(self.items):
             shared, own = self.noise(evaluated, index), self.noise(point.label, language, index)
@@ -153,8 +161,8 @@ class FakeStudy:
                 {
                     "id": f"k{index:03}",
                     "subject": ("history", "law")[index % 2],
-                    "answer": "A",
-                    "prediction": "A" if right else "B",
+                    "answer": "ABCD"[index % 4],
+                    "prediction": "ABCD"[(index + (not right)) % 4],
                     "correct": right,
                     "loglikelihoods": [-1.0, -2.0, -3.0, -4.0],
                 }
@@ -174,6 +182,21 @@ class FakeStudy:
         self._cell(
             "code_switching", point, language, language, tuning, "llm-eval", "code_switching", rows
         )
+
+    def alignment(self, point: Point, language: str) -> None:
+        """The embeddings, which retrieve the same in any vocabulary, and two layers."""
+        level = self.effects.alignment
+        level += self.effects.alignment_extended * (point.vocabulary != "original")
+        floor = self.effects.alignment_floor
+        ids = [f"d{index:03}" for index in range(self.items)]
+        half = halves(ids)
+        rows = []
+        for name in ids:
+            luck = 0.5 + 0.4 * self.noise("alignment", name)
+            luck += 0.1 * self.noise(point.label, language, name)
+            hits = [float(luck < share) for share in (floor, level - 0.2, level)]
+            rows.append({"id": name, "half": half[name], "layers": hits})
+        self._cell("alignment", point, language, language, "none", "parallel", "alignment", rows)
 
     @staticmethod
     def noise(*key: object) -> float:
@@ -200,7 +223,9 @@ class FakeStudy:
                 mix_languages=tuple(sorted({language, *MIXES[point.mix]})),
                 vocabulary=point.vocabulary, budget=point.budget,
                 budget_tokens=BUDGETS[point.budget], seed=point.seed, tuning=tuning,
-                tuning_examples=TUNINGS.get(tuning, 0), benchmark=benchmark, format="atlas",
+                tuning_examples=TUNINGS.get(tuning, 0),
+                tuning_mix="target" if TUNINGS.get(tuning, 0) else "",
+                benchmark=benchmark, format="atlas",
                 adopted=point.adopted,
             )
         )  # fmt: skip
@@ -208,6 +233,38 @@ class FakeStudy:
     def results(self) -> list[Observations]:
         """The rows, loaded, in the order of the tables."""
         return load_results(sorted(self.rows, key=sort_key), self.folders)
+
+    @property
+    def vocabularies(self) -> list[VocabularyRow]:
+        """The original vocabulary and an extension, each in the target's language and English."""
+        return [
+            VocabularyRow(
+                cell=f"check_vocabulary/{language}/{name}", vocabulary=name, language=language
+            )
+            for name in ("original", "zh.ext") for language in ("en", "zh")
+        ]  # fmt: skip
+
+    def gates(self) -> dict[str, Path]:
+        """Reports of the gates: the extension halves Chinese and changes one line of two."""
+        found = {}
+        for row in self.vocabularies:
+            new = 100 if row.vocabulary != "original" else 0
+            identity = Identity(engines={"gigatoken": 1, "sentencepiece": 0})
+            identity.texts.update({"plain": 20, "emoji": 10})
+            identity.rewritten.update({"visible-space": 2})
+            tokens = 500 if new and row.language == "zh" else 1000
+            fertility = Fertility(20, 400, 2000, 4000, tokens, 1000, 10 if new else 0, new // 2)
+            equal = Parity(5, tokens, 800, tokens / 800, 1.25) if row.language == "zh" else None
+            report = {
+                "language": row.language, "vocabulary_sha256": row.vocabulary, "size": 2000 + new,
+                "base_size": 2000 if new else None, "new_pieces": new,
+                **as_json(identity, fertility, equal),
+            }  # fmt: skip
+            folder = self.root / row.cell
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "vocabulary_report.json").write_text(json.dumps(report), encoding="utf-8")
+            found[row.cell] = folder
+        return found
 
     def parents(self) -> dict[str, Path]:
         """Folders by role, as a job is given them."""

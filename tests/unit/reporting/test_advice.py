@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from langtransfer.config.evaluation import ReportingConfig
@@ -40,6 +43,39 @@ def test_without_a_difference_the_cheaper_choice(
         "original", "target-only", "0", "200",
     ]  # fmt: skip
     assert not any(shown for _, shown, _ in found.values())
+
+
+@pytest.mark.parametrize(
+    ("gain", "choice", "shown"),
+    [(0.4, "1k-joint", True), (-0.4, "alone", True), (0.0, "1k-joint", False)],
+)
+def test_several_languages_at_once(
+    gain: float, choice: str, shown: bool, make_study: StudyMaker, settings: ReportingConfig
+) -> None:
+    """Against the target's own set of the same size, whatever other sets there are."""
+    results = make_study().results()
+    joint = []
+    for found in results:
+        if found.row.stage == "score" and found.row.tuning == "1k":
+            update = {
+                "tuning": "1k-joint",
+                "tuning_mix": "joint",
+                "cell": f"{found.row.cell}-joint",
+            }
+            values = {name: value + gain for name, value in found.values.items()}
+            noise = np.resize([0.1, -0.1], found.n) if not gain else 0.0
+            values["AVG"] = found.values["AVG"] + gain + noise
+            joint.append(replace(found, row=found.row.model_copy(update=update), values=values))
+    rows = {(r["language"], r["question"]): r for r in advise([*results, *joint], settings).answers}
+    row = rows["zh", "together"]
+    assert (row["choice"], row["shown"]) == (choice, shown)
+    assert rows["zh", "tuning"]["choice"] == "1k", "sets of several languages are no larger set"
+
+
+def test_one_language_alone_is_not_studied(study: FakeStudy, settings: ReportingConfig) -> None:
+    assert given(study, settings)["together"] == (
+        "alone", False, "Not studied: no set of several languages.",
+    )  # fmt: skip
 
 
 def test_a_harmful_extension_is_refused(make_study: StudyMaker, settings: ReportingConfig) -> None:

@@ -58,7 +58,7 @@ def test_there_are_fifteen_claims_always(
         (7, "not tested"),
         (9, "not tested"),
         (13, "not tested"),
-        (15, "not tested"),
+        (15, "supported"),  # extension -0.4 of the documents, the probe's own half
     ],
 )
 def test_the_made_up_effects_are_found(judged: dict[Any, Any], claim: int, verdict: str) -> None:
@@ -96,9 +96,9 @@ def test_estimates_are_the_true_effects(judged: dict[Any, Any]) -> None:
 
 def test_p_is_corrected_over_the_tested_claims(judged: dict[Any, Any]) -> None:
     tested = [row for row in judged.values() if row["verdict"] != "not tested"]
-    assert len(tested) == 11
+    assert len(tested) == 12
     assert all(row["p"] <= row["p_holm"] <= 1 for row in tested)
-    assert all(row["p_holm"] <= 11 * row["p"] + 1e-12 for row in tested)
+    assert all(row["p_holm"] <= 12 * row["p"] + 1e-12 for row in tested)
     # The smallest above the floor of what is written stands after some already rejected.
     drawn = [row for row in tested if 1e-9 < row["p"] < 0.01]
     assert all(row["p_holm"] >= 2 * row["p"] for row in drawn)
@@ -134,6 +134,34 @@ def test_models_without_a_right_answer_say_nothing_about_quality(
     quality = [rows[claim] for claim in (1, 2, 3, 4, 5, 8)]
     assert {row["verdict"] for row in quality} == {"inconclusive"}
     assert all("right in any answer" in row["note"] for row in quality)
+
+
+def test_claim_fifteen_needs_the_probe_and_tests_half_of_what_it_says(
+    study: FakeStudy, judged: dict[Any, Any], make_study: StudyMaker, settings: ReportingConfig
+) -> None:
+    # Luck fills eight tenths of its range: 0.4 less of it is half of the documents.
+    assert judged[15]["estimate"] == pytest.approx(-0.5, abs=0.1)
+    assert judged[15]["n"] == 30, "documents that did not choose the layer; languages share them"
+    assert "second half alone" in judged[15]["note"]
+    without = [found for found in study.results() if found.row.stage != "alignment"]
+    row = verdicts(without, settings)[15]
+    assert (row["verdict"], row["p"]) == ("not tested", None)
+    assert "does not run" in row["note"]
+    # The extension before any training is no test: its pieces have never been read.
+    untrained = [found for found in study.results() if found.row.budget == "0"]
+    assert verdicts(untrained, settings)[15]["verdict"] == "not tested"
+    opposite = make_study(alignment=0.4, alignment_extended=0.4)
+    assert verdicts(opposite.results(), settings)[15]["verdict"] == "contradicted"
+    same = make_study(alignment_extended=0.0)
+    assert verdicts(same.results(), settings)[15]["verdict"] == "inconclusive"
+
+
+def test_models_that_retrieve_nothing_say_nothing_of_alignment(
+    make_study: StudyMaker, settings: ReportingConfig
+) -> None:
+    row = verdicts(make_study(alignment=-1.0, alignment_floor=-1.0).results(), settings)[15]
+    assert row["verdict"] == "inconclusive"
+    assert "No side is above chance" in row["note"]
 
 
 def test_the_paper_s_own_labels_come_first(

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from langtransfer.config.evaluation import StudyDescription
+from langtransfer.config.evaluation import ReportCell, StudyDescription
 from langtransfer.job import Job
+from langtransfer.reporting.figure_data import vocabularies_compared
 from langtransfer.reporting.formats import p_value, percent, plain, signed
+from langtransfer.reporting.report import page as make_page
 from langtransfer.reporting.views import inline_svg
 from scripts import claims, figures, report, tables
 from tests.unit.reporting.made_up import FakeStudy, Point, StudyMaker
@@ -29,6 +32,7 @@ CONTRACT = (
     "figure2_knowledge.csv", "figure2_knowledge.svg", "figure4_code_switching.csv",
     "figure4_code_switching.svg", "claims.csv", "english_retained.csv", "by_category.csv",
     "bits_per_byte.svg", "quality.svg", "english_kept.svg", "metrics.json", "evidence.csv",
+    "vocabulary.csv", "alignment.csv", "alignment.svg",
 )  # fmt: skip
 VOID = {"meta", "link", "br", "path", "use", "rect", "img"}
 
@@ -37,8 +41,10 @@ def run_stages(study: FakeStudy, description: StudyDescription, out: Path) -> Pa
     rows = [row.model_dump(mode="json") for row in study.rows]
     told = description.model_dump(mode="json")
     parents: dict[str, Path] = dict(study.parents())
+    gates = [row.model_dump(mode="json") for row in study.vocabularies]
+    parents |= {f"vocabularies.{cell}": folder for cell, folder in study.gates().items()}
     for stage, run, settings in (
-        ("tables", tables.run, {"rows": rows, "study": told}),
+        ("tables", tables.run, {"rows": rows, "vocabularies": gates, "study": told}),
         ("figures", figures.run, {}),
         ("claims", claims.run, {"rows": rows}),
         ("report", report.run, {"study": told, "commands": COMMANDS}),
@@ -141,10 +147,26 @@ def test_verdicts_judge_and_commands_are_shown(page: str) -> None:
         assert f'<span class="badge {verdict.replace(" ", "-")}">{verdict}</span>' in page
     assert page.count("reference judge, not GPT-4") + page.count("Reference judge, not GPT-4") >= 3
     assert "controlled world" in page
-    assert page.count("make tables") == 4
-    assert page.count("made by <code>make claims</code>") == 1
+    assert page.count("make tables") == 6
+    assert page.count("made by <code>make claims</code>") == 2
     assert "1.224" in page
     assert "198.840" in page
+
+
+def test_judges_are_compared_where_the_study_calibrates(
+    made: Path, description: StudyDescription, tmp_path: Path, page: str
+) -> None:
+    assert "Judges against each other" not in page
+    tables_folder = shutil.copytree(made.parent / "tables", tmp_path / "tables")
+    (tables_folder / "calibration.csv").write_text(
+        "judge,against,aspect,n_models,n_items,spearman,low,high,bias,bias_low,bias_high\n"
+        "gpt-4,human,overall,12,453,0.949,0.8,0.99,0.135,0.1,0.2\n"
+    )
+    config = ReportCell(**COMMON, study=description, commands=COMMANDS)
+    shown = make_page(tables_folder, made.parent / "figures", made.parent / "claims", config)
+    assert "Judges against each other" in shown
+    assert "0.949" in shown
+    assert "+0.135" in shown
 
 
 def test_titles_are_escaped(page: str) -> None:
@@ -155,6 +177,7 @@ def test_metrics_are_flat_numbers(made: Path) -> None:
     metrics = json.loads((made / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["claims.supported"] + metrics["claims.contradicted"] > 0
     assert metrics["AVG.zh.LLaMA.1k.llm-eval"] == pytest.approx(1.7, abs=0.3)
+    assert metrics["retrieval.zh.LLaMA.none.parallel.zh"] == pytest.approx(0.7, abs=0.2)
     assert all(isinstance(value, int | float) for value in metrics.values())
 
 
@@ -169,6 +192,30 @@ def test_every_figure_has_its_numbers(made: Path) -> None:
     for path in made.glob("*.svg"):
         with path.with_suffix(".csv").open(encoding="utf-8", newline="") as handle:
             assert list(csv.DictReader(handle)), path.name
+
+
+def test_the_probe_sets_vocabularies_side_by_side(page: str, made: Path) -> None:
+    section = page[page.index('<section id="layers">') : page.index('<section id="method">')]
+    assert "is the nearest of all 60" in section
+    assert section.count('<tr><th scope="row">') == 3 * 7, "every model at its best layer, once"
+    svg = (made / "alignment.svg").read_text(encoding="utf-8")
+    assert len(set(re.findall(r'id="(axes_\d+)"', svg))) == 3
+    with (made / "alignment.csv").open(encoding="utf-8", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["language"] == "zh"]
+    shown = {(row["label"]) for row in vocabularies_compared(rows)}
+    assert shown == {"LLaMA", "LLaMA+800k", "LLaMA-EXT+800k"}
+
+
+def test_vocabularies_without_a_budget_in_common_are_shown_at_their_own() -> None:
+    known = {"mix": "target-only", "budget_tokens": ""}
+    rows = [
+        {"vocabulary": "original", "budget": "0", **known},
+        {"vocabulary": "original", "budget": "8k-tokens", **known},
+        {"vocabulary": "ext", "budget": "4k-tokens", **known},
+        {"vocabulary": "ext", "budget": "2k-tokens", **known},
+        {"vocabulary": "ext", "budget": "16k-tokens", **known, "mix": "with-english"},
+    ]
+    assert vocabularies_compared(rows) == rows[:3]
 
 
 def test_labels_in_any_script(
@@ -195,6 +242,8 @@ def test_a_study_of_perplexity_alone_still_has_a_report(
     assert "No tuned model was scored in this language." in page
     assert "No knowledge test in this study." in page
     assert not (made / "quality.svg").exists()
+    assert not (made / "alignment.svg").exists()
+    assert 'href="#layers"' not in page
 
 
 def test_figures_of_many_languages_leave_out_those_with_nothing_to_compare(

@@ -61,6 +61,17 @@ def test_chance_comes_from_the_number_of_options(tmp_path: Path) -> None:
     assert np.isnan(found.values["chance"][1])
 
 
+def test_always_the_commonest_letter_is_chance_too(tmp_path: Path) -> None:
+    items = [
+        {"id": str(i), "subject": s, "answer": a, "correct": True, "loglikelihoods": [-1.0] * 4}
+        for i, (s, a) in enumerate([("law", "A"), ("law", "A"), ("law", "B"), ("art", "C")])
+    ]
+    (found,) = load_results(
+        [row(stage="knowledge")], write(tmp_path / "c", "predictions.jsonl", *items)
+    )
+    assert found.values["chance"].tolist() == pytest.approx([0.5] * 4)
+
+
 @pytest.mark.parametrize(
     ("items", "told"),
     [
@@ -74,6 +85,36 @@ def test_bad_files_are_named(tmp_path: Path, items: list[dict], told: str) -> No
     folders = write(tmp_path / "c", "scores.jsonl", *items)
     with pytest.raises(UserError, match=told):
         load_results([row()], folders)
+
+
+def probed(name: str, half: str, *layers: float) -> dict:
+    return {"id": name, "half": half, "layers": list(layers)}
+
+
+def test_the_layer_is_chosen_on_the_documents_that_are_not_reported(tmp_path: Path) -> None:
+    items = [
+        probed("1", "choice", 1, 1, 0.5), probed("2", "choice", 1, 0.5, 0),
+        probed("4", "report", 1, 0.5, 1), probed("3", "report", 1, 0, 1),
+    ]  # fmt: skip
+    folders = write(tmp_path / "c", "alignment.jsonl", *items)
+    (found,) = load_results([row(stage="alignment", tuning="none")], folders)
+    assert found.ids == ("3", "4")
+    # Layer 1, though 2 is better here, and the embeddings everywhere.
+    assert found.values["correct"].tolist() == [0.0, 0.5]
+    assert found.values["layer"].tolist() == [1.0, 1.0]
+    assert found.values["layer_2"].tolist() == [1.0, 1.0]
+    assert found.values["chance"].tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"id": "2", "half": "report"}, {"id": "2", "layers": [1.0]}, probed("2", "choice", 1)],
+)
+def test_a_bad_probe_is_named(tmp_path: Path, broken: dict) -> None:
+    items = [probed("1", "choice", 0, 1), probed("3", "report", 1, 1), broken]
+    folders = write(tmp_path / "c", "alignment.jsonl", *items)
+    with pytest.raises(UserError, match=r"missing or not a number.*run the cell again"):
+        load_results([row(stage="alignment", tuning="none")], folders)
 
 
 def test_a_row_without_its_cell_is_named() -> None:

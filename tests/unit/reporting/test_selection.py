@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from langtransfer.reporting.selection import Matching, Side, evaluated_on, select, strata
 from tests.unit.reporting.made_up import FakeStudy, Point, StudyMaker
 
@@ -29,6 +31,19 @@ def test_tuning_ranks_are_the_study_s_not_the_side_s(study: FakeStudy) -> None:
     only_small = [o for o in study.results() if o.row.tuning != "1k" or o.row.label != "LLaMA"]
     rows = evaluated_on(only_small, "score", "target")
     assert select(rows, Side(labels=("LLaMA",), tuning="largest")) == []
+
+
+def test_instruction_sets_of_other_mixes_are_apart(study: FakeStudy) -> None:
+    results = study.results()
+    joint = [
+        replace(o, row=o.row.model_copy(update={"tuning": "j", "tuning_mix": "joint"}))
+        for o in results
+        if o.row.tuning == "1k"
+    ]
+    assert joint
+    side = Side(tuning="tuned")
+    assert select([*results, *joint], side) == select(results, side)
+    assert select([*results, *joint], Side(tuning="tuned", tuning_mixes=("joint",))) == joint
 
 
 def test_adopted_checkpoints_are_chosen_by_label_only(make_study: StudyMaker) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
 import pytest
 
 from langtransfer.config.evaluation import ReportingConfig
-from langtransfer.reporting import advice, answers, claims
+from langtransfer.reporting import advice, answers, claims, crossover
 from langtransfer.reporting.csvfile import Record
 from langtransfer.reporting.tables import COLUMNS, make_tables
+from langtransfer.reporting.vocabularies import vocabulary_records
 from langtransfer.resources import ROOT
 from langtransfer.statistics.intervals import wilson
 from tests.unit.reporting.made_up import BUDGETS, FakeStudy, Point, StudyMaker
@@ -20,7 +22,8 @@ Tables = dict[str, list[Record]]
 
 @pytest.fixture(scope="module")
 def tables(study: FakeStudy, settings: ReportingConfig) -> Tables:
-    return make_tables(study.results(), "reference", settings)
+    gates = vocabulary_records(study.vocabularies, study.gates())
+    return make_tables(study.results(), gates, "reference", settings)
 
 
 def row(tables: Tables, name: str, **wanted: object) -> Record:
@@ -40,7 +43,7 @@ def test_every_column_is_documented() -> None:
     others = {
         "claims": claims.COLUMNS, "claims_parts": claims.PART_COLUMNS,
         "evidence": answers.EVIDENCE_COLUMNS, "answers": advice.ANSWER_COLUMNS,
-        "recipes": advice.RECIPE_COLUMNS,
+        "recipes": advice.RECIPE_COLUMNS, "crossover": crossover.COLUMNS,
     }  # fmt: skip
     shared = text[text.index("## Columns in common") : text.index("## `table1")]
     for name, columns in (COLUMNS | others).items():
@@ -93,6 +96,17 @@ def test_the_paper_stands_beside_equal_labels_and_tunings_only(tables: Tables) -
     assert row(tables, "table3_languages", language="zh", tuning="1k")["paper_AVG"] is None
 
 
+def test_vocabularies_beside_the_base(tables: Tables) -> None:
+    found = row(tables, "vocabulary", vocabulary="zh.ext", language="zh")
+    assert (found["compression"], found["tokens_per_word"]) == (2.0, 1.25)
+    assert (found["lines_changed_share"], found["new_pieces_used_share"]) == (0.5, 0.5)
+    assert (found["parity"], found["base_parity"], found["parity_documents"]) == (0.625, 1.25, 5)
+    assert (found["engine"], found["texts"], found["rewritten"]) == ("sentencepiece", 30, 2)
+    original = row(tables, "vocabulary", vocabulary="original", language="en")
+    assert original["new_pieces_used_share"] is None
+    assert original["parity"] is None
+
+
 def test_quality_says_who_judged(tables: Tables) -> None:
     assert {r["judge"] for r in tables["table1_response_quality"]} == {"reference"}
     found = row(tables, "table1_response_quality", label="LLaMA", language="hi", tuning="200")
@@ -114,6 +128,21 @@ def test_switching_counts_intruders(tables: Tables) -> None:
     assert found["rate"] == pytest.approx(2 / 60)
     assert found["intruders"] == "Latn:2"
     assert (found["by_line"], found["by_word"]) == (0.0, pytest.approx(2 / 60))
+
+
+def test_layers_are_reported_on_documents_that_did_not_choose(
+    study: FakeStudy, tables: Tables
+) -> None:
+    found = [r for r in tables["alignment"] if (r["label"], r["language"]) == ("LLaMA", "zh")]
+    assert [(r["layer"], r["layers"], r["best"]) for r in found] == [
+        (0, 2, False), (1, 2, False), (2, 2, True),
+    ]  # fmt: skip
+    assert {(r["n"], r["chance"]) for r in found} == {(30, 1 / 60)}
+    path = study.folders["alignment/base/none/parallel/zh"] / "alignment.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    report = [r["layers"] for r in rows if r["half"] == "report"]
+    assert [r["retrieval"] for r in found] == pytest.approx(np.mean(report, axis=0))
+    assert all(r["low"] <= r["retrieval"] <= r["high"] for r in found)
 
 
 def test_retained_is_paired_with_the_base(tables: Tables) -> None:
@@ -152,5 +181,5 @@ def test_without_judged_answers_the_rate_is_empty(
     for cell, folder in study.folders.items():
         if cell.startswith("code_switching"):
             (folder / "code_switching.jsonl").write_text("")
-    (first, *_) = make_tables(study.results(), "reference", settings)["figure4_code_switching"]
+    (first, *_) = make_tables(study.results(), [], "reference", settings)["figure4_code_switching"]
     assert (first["rate"], first["n"]) == (None, 0)

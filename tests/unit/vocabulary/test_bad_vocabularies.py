@@ -51,13 +51,14 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     }),
     "generate": ("checkpoint", {"template": "plain", "max_new_tokens": 1}),
     "knowledge": ("checkpoint", {"language": "en", "shots": 0}),
+    "alignment": ("checkpoint", {"language": "zh", "documents": 1}),
     "perplexity": ("checkpoint", {"language": "en", "documents": 1, "window": 8, "stride": 4}),
 }  # fmt: skip
 # Their input is text or figures; adopt_model makes the contract and train_tokenizer a vocabulary.
 OTHERS = {
     "fetch_corpus", "clean_corpus", "split_corpus", "train_tokenizer", "adopt_model",
     "prepare_instructions", "fetch_benchmark", "score", "code_switching", "tables", "figures",
-    "claims", "report",
+    "claims", "report", "translate_benchmark", "calibrate_judge",
 }  # fmt: skip
 
 
@@ -87,7 +88,9 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     (folder / "tasks").mkdir(parents=True)
     (folder / "tasks" / "t.yaml").write_text("task: t\n")
     (folder / "documents.jsonl").write_text('{"id": "1", "text": "the city"}\n')
-    return dict.fromkeys(("text", "benchmark", "corpus", "pieces", "vocabulary"), folder)
+    return dict.fromkeys(
+        ("text", "source_text", "benchmark", "corpus", "pieces", "vocabulary"), folder
+    )
 
 
 def run(stage: str, job: Job) -> None:
@@ -200,9 +203,9 @@ def test_a_file_that_is_no_sentencepiece_model(
 ) -> None:
     folder = tmp_path / "published"
     folder.mkdir()
-    (folder / "pieces.model").write_bytes(contents(english)[what])
+    (folder / "tokenizer.spm").write_bytes(contents(english)[what])
     line = refused("extend_vocabulary", extend(make_job, checkpoint, folder))
-    assert re.match(r"SentencePiece model: '.*pieces\.model': .*(again|check)", line)
+    assert re.match(r"SentencePiece model: '.*tokenizer\.spm': .*(again|check)", line)
 
 
 def test_a_model_cut_anywhere_is_refused(english: Any, tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ def test_pieces_given_twice(
     proto.CopyFrom(english)
     for score in (-900, -901):
         proto.pieces.add(piece="the", score=score, type=NORMAL)
-    (tmp_path / "pieces.model").write_bytes(proto.SerializeToString())
+    (tmp_path / "tokenizer.spm").write_bytes(proto.SerializeToString())
     line = refused("extend_vocabulary", extend(make_job, checkpoint, tmp_path))
     assert "the is already defined" in line
 

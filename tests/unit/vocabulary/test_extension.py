@@ -163,7 +163,7 @@ def test_a_base_without_sentencepiece(
 def test_adopted_pieces(make_job: Callable[..., Job], parents: dict[str, Path]) -> None:
     adopted = parents["pieces"].parent / "adopted"
     adopted.mkdir()
-    (parents["pieces"] / "tokenizer.spm").rename(adopted / "pieces.model")
+    (parents["pieces"] / "tokenizer.spm").rename(adopted / "tokenizer.spm")
     out = run_stage(make_job, parents | {"pieces": adopted}, "all")
     assert "首都" in [p.piece for p in read_proto(out / "tokenizer.spm").pieces]
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from langtransfer.config.vocabulary import TrainTokenizerConfig
 from langtransfer.corpus.jsonl import write_jsonl
 from langtransfer.errors import UserError
 from langtransfer.job import Job
+from langtransfer.vocabulary import byte_level as byte_level_bpe
 from langtransfer.vocabulary import encoding
 from langtransfer.vocabulary.contract import write_contract, write_vocabulary
-from langtransfer.vocabulary.encoding import ENGINES, guarded, load_encoder, usable_engines
+from langtransfer.vocabulary.encoding import ENGINES, guarded, load_encoder, load_engines
 from langtransfer.vocabulary.extension import extend
 from langtransfer.vocabulary.gate import (
     Fertility,
@@ -26,6 +28,7 @@ from langtransfer.vocabulary.gate import (
     parity,
 )
 from langtransfer.vocabulary.probes import Probe, hard_texts
+from langtransfer.vocabulary.training import train_byte_level, train_model
 from scripts import check_vocabulary
 
 Sentences = Callable[..., list[str]]
@@ -102,9 +105,6 @@ def test_the_same_bytes_twice(job: Callable[..., Job]) -> None:
 def test_too_many_source_lines_changed(
     english: Any, sentences: Sentences, folders: Path, job: Callable[..., Job]
 ) -> None:
-    from langtransfer.config.vocabulary import TrainTokenizerConfig
-    from langtransfer.vocabulary.training import train_model
-
     config = TrainTokenizerConfig(size=420, character_coverage=1.0)
     pieces = train_model(sentences("en", 400, 1), config, "more")
     merged, report = extend(english, pieces, ["en"], "all", "more")
@@ -156,7 +156,7 @@ def test_an_inexact_conversion_stops_the_pipeline(
     write_vocabulary(english, folders / said)
     spoil(folders / said, change)
     checked = job("en", said)
-    with pytest.raises(UserError, match=rf"not exact .*{said}.*extend_vocabulary"):
+    with pytest.raises(UserError, match=rf"not exact .*{said}.*tokenizer.model alone"):
         check_vocabulary.run(checked)
     assert not list(checked.out.iterdir())
     report = json.loads((checked.work / "vocabulary_report.json").read_text("utf-8"))
@@ -204,6 +204,73 @@ def test_an_engine_that_differs_is_not_chosen(
     assert (found.engines["gigatoken"], found.engine) == (1, "sentencepiece")
 
 
+def test_a_text_that_is_two_probes_is_counted_as_both(folders: Path) -> None:
+    tokenizers = load_tokenizers(folders / "ext")
+    seen: list[str] = []
+
+    def other(texts: list[str]) -> list[list[int]]:
+        seen.extend(texts)
+        return [[] for _ in texts]
+
+    probes = [Probe("plain", "a b"), Probe("documents", "a b"), Probe("plain", "c")]
+    found = check_identity(tokenizers._replace(engines={"gigatoken": other}), probes)
+    assert seen == ["a b", "c"]
+    assert found.texts == {"plain": 2, "documents": 1}
+    assert found.engines == {"gigatoken": 3}
+
+
+@pytest.fixture
+def byte_level(folders: Path, tmp_path: Path, sentences: Sentences) -> Callable[..., Path]:
+    """A byte-level vocabulary folder whose tokenizer.json was changed: byte_level(change)."""
+
+    def make(change: Callable[[dict[str, Any]], None]) -> Path:
+        config = TrainTokenizerConfig(type="byte-level-bpe", size=360)
+        trained = byte_level_bpe.Vocabulary(
+            train_byte_level(sentences("en"), config, "b"), byte_level_bpe.SPECIAL_TOKENS
+        )
+        byte_level_bpe.save_byte_level(trained, tmp_path / "byte-level")
+        spoil(tmp_path / "byte-level", change)
+        return tmp_path / "byte-level"
+
+    return make
+
+
+def unicode_form(content: dict[str, Any]) -> None:
+    content["normalizer"] = {"type": "NFKC"}
+
+
+def cut_and_filled(content: dict[str, Any]) -> None:
+    content["truncation"] = {
+        "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0,
+    }  # fmt: skip
+    content["padding"] = {
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+        "pad_type_id": 0, "pad_token": "x",
+    }  # fmt: skip
+
+
+def test_an_engine_that_cannot_read_a_vocabulary_is_left_out(
+    byte_level: Callable[..., Path], sentences: Sentences
+) -> None:
+    folder = byte_level(unicode_form)
+    found, left_out = load_engines(folder)
+    assert list(found) == ["tokenizers"]
+    assert "NFKC" in left_out["gigatoken"]
+    assert fastest_engine(folder, [{"text": t} for t in sentences("en", 20)]) == "tokenizers"
+    probes = [Probe("plain", "the capital city"), Probe("plain", "ﬁne")]
+    identity = check_identity(load_tokenizers(folder), probes)
+    assert identity.exact
+    assert identity.rewritten == {"NFKC": 1}
+
+
+def test_what_a_file_says_of_batches_is_not_its_ids(byte_level: Callable[..., Path]) -> None:
+    folder = byte_level(cut_and_filled)
+    texts = ["the capital of country is city", "river"]
+    probes = [Probe("plain", text) for text in texts]
+    assert check_identity(load_tokenizers(folder), probes).exact
+    assert len(load_encoder(folder)([texts[0]])[0]) > 4
+
+
 def test_gigatoken_leaves_special_tokens_text(folders: Path) -> None:
     texts = ["the <s> capital", "</s>", "<unk>city", "no special one"]
     assert load_encoder(folders / "ext", "gigatoken")(texts) == load_encoder(folders / "ext")(texts)
@@ -220,7 +287,9 @@ def test_engines_of_a_vocabulary_without_sentencepiece(folders: Path, tmp_path: 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folders / "base" / name).read_bytes())
     write_contract(tmp_path)
-    assert usable_engines(tmp_path) == ("gigatoken", "tokenizers")
+    found, left_out = load_engines(tmp_path)
+    assert list(found) == ["gigatoken", "tokenizers"]
+    assert left_out == {"sentencepiece": "no SentencePiece model"}
     assert base_size_of(folders / "ext", tmp_path) == 320  # as its contract says
     assert base_size_of(tmp_path, folders / "base") is None
 
@@ -228,7 +297,7 @@ def test_engines_of_a_vocabulary_without_sentencepiece(folders: Path, tmp_path: 
 def test_fertility_counts_words_by_script() -> None:
     lines = ["the capital, city 12", "首都是北京 ok"]
     found = measure(
-        lambda texts: [[1, 9], [9, 9, 3]], lambda texts: [[1, 2], [4, 5, 6, 7]], 8, lines
+        lambda texts: [[1, 9], [9, 9, 3]], lambda texts: [[1, 2], [4, 5, 6, 7]], {8, 9}, lines
     )
     assert found == Fertility(
         lines=2, words=4 + 6, characters=20 + 8, bytes=20 + 18, tokens=5, base_tokens=6,

@@ -39,7 +39,7 @@ def finished_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     done = shown(folder, write_study(folder), "models", worker=True)
     assert done.returncode == 0, done.stdout[-5000:]
-    assert len(manifests(folder)) == 11
+    assert len(manifests(folder)) == 13
     return folder
 
 

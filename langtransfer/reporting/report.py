@@ -52,6 +52,8 @@ def page(tables: Path, figures: Path, claims: Path, config: ReportCell) -> str:
         alignment=views.alignment_rows(tables),
         retained=read_csv(tables / "english_retained.csv"),
         vocabularies=read_csv(tables / "vocabulary.csv"),
+        intruders=read_csv(tables / "switching_matrix.csv"),
+        switched_quality=read_csv(tables / "switching_quality.csv"),
         crossover=read_csv(claims / "crossover.csv"),
         calibration=views.calibration_rows(tables),
         paper={path.stem: read_csv(path) for path in sorted(PAPER.glob("*.csv"))},

@@ -16,6 +16,12 @@ from langtransfer.reporting.contrasts import Stratum, compare, estimate
 from langtransfer.reporting.csvfile import Record, number
 from langtransfer.reporting.paper import ASPECTS, load_paper, paper_scores
 from langtransfer.reporting.results import Observations, is_base, on_target
+from langtransfer.reporting.switching import (
+    MATRIX_COLUMNS,
+    QUALITY_COLUMNS,
+    matrix_rows,
+    quality_rows,
+)
 from langtransfer.statistics.intervals import wilson
 
 MODEL = (
@@ -54,6 +60,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *MODEL, *TUNING, "evaluated", "metric", "benchmark", "value", "low", "high",
         "base_value", "change", "change_low", "change_high", "n",
     ),
+    "switching_matrix": MATRIX_COLUMNS,
+    "switching_quality": QUALITY_COLUMNS,
     "vocabulary": (
         "vocabulary", "language", "size", "new_pieces", "texts", "differing", "bad_round_trips",
         "rewritten", "engine", "lines", "words", "characters", "bytes", "tokens",
@@ -103,6 +111,8 @@ def make_tables(
         ],
         "english_retained": list(retained_rows(results, settings)),
         "vocabulary": list(vocabularies),
+        "switching_matrix": list(matrix_rows(results, settings)),
+        "switching_quality": list(quality_rows(results, settings)),
         "by_category": [record for found in results for record in category_rows(found, settings)],
     }
 

@@ -34,7 +34,8 @@ def row(tables: Tables, name: str, **wanted: object) -> Record:
 def test_every_record_has_its_columns_and_no_other(tables: Tables) -> None:
     assert set(tables) == set(COLUMNS)
     for name, records in tables.items():
-        assert records, name
+        # The same answers are switched for all made-up models: none has a clean one beside it.
+        assert records or name == "switching_quality"
         assert all(set(record) == set(COLUMNS[name]) for record in records), name
 
 

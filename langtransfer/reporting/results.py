@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class Observations:
     categories: tuple[str, ...]
     values: Mapping[str, Floats]
     intruders: tuple[tuple[str, ...], ...] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """For code_switching: what `summary.json` says of the answers as a whole."""
 
     @property
     def n(self) -> int:
@@ -101,7 +104,15 @@ def _load(row: ReportRow, path: Path) -> Observations:
     if len(set(ids)) < len(ids):
         twice = next(a for a, b in pairwise(ids) if a == b)
         raise UserError(str(path), twice, "the id occurs twice; ids pair the models")
-    return Observations(row, ids, categories, values, intruders)
+    return Observations(row, ids, categories, values, intruders, _summary(row, path.parent))
+
+
+def _summary(row: ReportRow, folder: Path) -> Mapping[str, Any]:
+    """Answers without a language, and pass rates: they are no item's."""
+    if row.stage != "code_switching":
+        return {}
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _column(items: Sequence[Mapping[str, Any]], name: str) -> Floats:

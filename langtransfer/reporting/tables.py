@@ -50,7 +50,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "figure4_code_switching": (
         *MODEL, *TUNING, "benchmark", "rate", "low", "high", "n", "by_line", "by_word",
-        "intruders", "paper_low", "paper_high",
+        "intruders", "paper_low", "paper_high", "empty", "lpr", "wpr", "identifier",
     ),
     "alignment": (
         *MODEL, *TUNING, "evaluated", "benchmark", "layer", "layers", "best", "retrieval", "low",
@@ -196,6 +196,8 @@ def switching_row(found: Observations, settings: ReportingConfig) -> Record:
         "by_line": None, "by_word": None,
         "intruders": " ".join(f"{name}:{count}" for name, count in sorted(intruders.items())),
         "paper_low": PAPER_SWITCHING[0], "paper_high": PAPER_SWITCHING[1],
+        "empty": sum(found.summary["empty"].values()),
+        **{k: found.summary["language_confusion"][k] for k in ("lpr", "wpr", "identifier")},
     }  # fmt: skip
     if not found.n:
         return row

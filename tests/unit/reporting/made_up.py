@@ -182,6 +182,12 @@ class FakeStudy:
         self._cell(
             "code_switching", point, language, language, tuning, "llm-eval", "code_switching", rows
         )
+        summary = {
+            "empty": {"Summary": 2},
+            "language_confusion": {"lpr": 0.9, "wpr": None, "identifier": "py3langid"},
+        }
+        folder = self.folders[self.rows[-1].cell]
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
     def alignment(self, point: Point, language: str) -> None:
         """The embeddings, which retrieve the same in any vocabulary, and two layers."""

@@ -124,8 +124,10 @@ def test_a_row_without_its_cell_is_named() -> None:
 
 def test_no_judged_answer_is_no_error_for_code_switching(tmp_path: Path) -> None:
     folders = write(tmp_path / "c", "code_switching.jsonl")
+    (tmp_path / "c" / "summary.json").write_text('{"empty": {"Summary": 3}}')
     (found,) = load_results([row(stage="code_switching")], folders)
     assert found.n == 0
+    assert found.summary["empty"] == {"Summary": 3}
 
 
 def test_what_a_row_is() -> None:

@@ -68,13 +68,14 @@ def own_board(job: Job, config: CalibrateJudgeCell) -> tuple[Board, dict[str, An
             reference_judge.judge(a.question, a.text, "eos", config.language) for a in answers
         ]
     else:
+        from langtransfer.config.evaluation import JudgeChecks
         from langtransfer.evaluation.chat_client import service_of
         from langtransfer.evaluation.openai_judge import judge_all
 
         label = f"{config.judge.model}@{config.judge.prompt}"
         verdicts, _, spent = judge_all(
             [(answer.question, answer.text) for answer in answers],
-            config.judge,
+            config.judge.model_copy(update={"checks": JudgeChecks()}),
             config.language,
             service_of(job.runtime),
             f"{job.cell}/{job.key}",

@@ -91,7 +91,7 @@ class Batches:
             except openai.NotFoundError as error:
                 remedy = f"the endpoint knows no batch {record['id']} any more: delete this file"
                 raise UserError("runtime.judge_cache", path, remedy) from error
-        if not self.run.cache.is_gone(record["claimant"]):
+        if not self.run.cache.is_gone(record["claimant"], token):
             return None
         batch = self._sent(token)
         if batch is None:
@@ -162,7 +162,8 @@ class Batches:
         for name in filter(None, (batch.output_file_id, batch.error_file_id)):
             with self._explained():
                 text = self.client.files.content(name).text
-            yield from (json.loads(line) for line in text.splitlines() if line.strip())
+            # Not splitlines(): U+2028 and its like stand unescaped inside JSON texts.
+            yield from (json.loads(line) for line in text.split("\n") if line.strip())
 
     # -- sending --------------------------------------------------------------------------------
 

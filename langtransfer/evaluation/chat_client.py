@@ -178,24 +178,29 @@ def endpoint() -> str:
 
 def content_of(completion: Any, request: Request) -> str:
     """Text of a chat completion that is a good answer; MalformedError for anything else."""
-    if not isinstance(completion, ChatCompletion) or not completion.choices:
+    choices = getattr(completion, "choices", None)
+    if not isinstance(completion, ChatCompletion) or not isinstance(choices, list) or not choices:
         raise MalformedError("no choices")
-    choice = completion.choices[0]
-    if choice.finish_reason == "length":
+    # The client takes whatever an endpoint sends for what it should be.
+    finish = getattr(choices[0], "finish_reason", None)
+    message = getattr(choices[0], "message", None)
+    content, refusal = getattr(message, "content", None), getattr(message, "refusal", None)
+    if finish == "length":
         raise MalformedError("the answer was cut off (finish_reason length)")
-    if choice.message is None or choice.message.refusal or not choice.message.content:
-        refusal = choice.message and choice.message.refusal
+    if refusal or not content or not isinstance(content, str):
         raise MalformedError(f"no content (refusal: {refusal!r})")
-    request.form.read(choice.message.content)
-    return str(choice.message.content)
+    request.form.read(content)
+    return content
 
 
 def usage_of(completion: Any, request: Request) -> Tokens:
     """Tokens of an exchange; by our own rule where the endpoint does not count them."""
     usage = completion.usage if isinstance(completion, ChatCompletion) else None
-    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+    prompt = getattr(usage, "prompt_tokens", None)
+    written = getattr(usage, "completion_tokens", None)
+    if not isinstance(prompt, int) or not isinstance(written, int):
         return request.estimate
-    return Tokens(usage.prompt_tokens, usage.completion_tokens)
+    return Tokens(prompt, written)
 
 
 def plain(error: Exception) -> str:

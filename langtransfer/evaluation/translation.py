@@ -114,6 +114,10 @@ def to_translate(question: Question, source: str) -> dict[str, Masked]:
     }
 
 
+SHORT = 12
+"""Characters and words up to which a field may be the same in both languages: a name, a number."""
+
+
 def read_translation(content: str, fields: Mapping[str, Masked], target: str) -> dict[str, str]:
     """Translated fields in a model's text; MalformedError for anything else."""
     found = parse_object(content)
@@ -122,6 +126,8 @@ def read_translation(content: str, fields: Mapping[str, Masked], target: str) ->
     for name, text in found.items():
         if not isinstance(text, str) or not MARK.sub("", text).strip():
             raise MalformedError(f"{name} is empty")
+        if text.strip() == fields[name].text.strip() and len(text.split()) + len(text) > SHORT:
+            raise MalformedError(f"{name} {text[:40]!r} is not translated")
     if "instruction" in fields:
         _require_target(found["instruction"], fields["instruction"].text, target)
     return {name: restore(text, fields[name]) for name, text in found.items()}

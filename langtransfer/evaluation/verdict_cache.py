@@ -40,7 +40,7 @@ class VerdictCache:
     lease_seconds: float
     """Longest time a claim of an unseen machine is believed."""
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
-    _watched: dict[str, float] = field(default_factory=dict)
+    _watched: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def get(self, key: str) -> str | None:
         """The answer under a key as the model wrote it, None where there is none yet."""
@@ -57,7 +57,7 @@ class VerdictCache:
             content = self._read(path)
             if content is None:  # it has just been released
                 continue
-            if "claim" not in content or not self._is_abandoned(content["claim"]):
+            if "claim" not in content or not self._is_abandoned(content["claim"], key):
                 return False
             self._evict(path, content)
 
@@ -103,15 +103,22 @@ class VerdictCache:
         """Remove the record of a batch: claims it had are free."""
         self.batch_path(token).unlink(missing_ok=True)
 
-    def is_gone(self, claimant: Value) -> bool:
-        """Whether who wrote a claim or a record is known, or must be taken, to have ended."""
+    def is_gone(self, claimant: Value, what: str) -> bool:
+        """Whether who wrote a claim or a record is known, or must be taken, to have ended.
+
+        what names the claim or record: each is watched for itself, since a busy writer makes new
+        ones all the time.
+        """
         if claimant["writer"] == self.writer:
             return False
-        if claimant["cell"] == self.cell:
-            return True
+        own_cell = bool(claimant["cell"] == self.cell)
         if claimant["machine"] == _machine():
-            return bool(_started(claimant["process"]) != claimant["started"])
-        first_seen = self._watched.setdefault(claimant["writer"], time.monotonic())
+            # Another live process may run the same cell of another study; this one runs it once.
+            gone = bool(_started(claimant["process"]) != claimant["started"])
+            return gone or (own_cell and claimant["process"] == os.getpid())
+        if own_cell:
+            return True
+        first_seen = self._watched.setdefault((what, claimant["writer"]), time.monotonic())
         return time.monotonic() - first_seen > self.lease_seconds
 
     def path(self, key: str) -> Path:
@@ -143,9 +150,9 @@ class VerdictCache:
             "batch": batch,
         }
 
-    def _is_abandoned(self, claim: Value) -> bool:
+    def _is_abandoned(self, claim: Value, key: str) -> bool:
         recorded = claim["batch"] and self.batch_path(claim["batch"]).exists()
-        return not recorded and self.is_gone(claim)
+        return not recorded and self.is_gone(claim, key)
 
     def _evict(self, path: Path, seen: Value) -> None:
         """Remove the abandoned claim that was seen, and nothing that has come in its place."""

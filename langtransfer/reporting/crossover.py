@@ -26,7 +26,7 @@ from langtransfer.statistics.scaling import (
 )
 
 COLUMNS = (
-    "language", "vocabulary", "metric", "tuning", "budgets", "largest_tokens",
+    "language", "vocabulary", "metric", "benchmark", "tuning", "budgets", "largest_tokens",
     "original_intercept", "original_slope", "original_residual",
     "extended_intercept", "extended_slope", "extended_residual",
     "crossing_tokens", "low", "high", "crossed_share", "answer", "n",
@@ -61,20 +61,32 @@ def _language(
         rows = evaluated_on(own, METRICS[metric].stage, "target")
         side = Side(mixes=(PLAIN_MIX,), tuning=tuning)
         chosen = [o for o in select(rows, side) if o.row.budget_tokens is not None]
-        for name in extensions:
-            sides = [
-                [o for o in chosen if o.row.vocabulary == vocabulary]
-                for vocabulary in ("original", name)
-            ]
-            shared = sorted(set.intersection(*({amount(o.row) for o in side} for side in sides)))
-            if len(shared) >= MIN_BUDGETS:
-                pair = _series(sides, shared, METRICS[metric])
-                yield {
+        for benchmark in sorted({o.row.benchmark for o in chosen}):
+            within = [o for o in chosen if o.row.benchmark == benchmark]
+            for name in extensions:
+                told: Record = {
                     "language": language, "vocabulary": name, "metric": metric,
-                    "tuning": sides[0][0].row.tuning, "budgets": len(shared),
-                    "largest_tokens": shared[-1],
-                    **_crossing(*pair, METRICS[metric], settings, f"{language} {name}"),
+                    "benchmark": benchmark,
                 }  # fmt: skip
+                yield from _pair(within, told, METRICS[metric], settings)
+
+
+def _pair(
+    chosen: Sequence[Observations], told: Record, metric: Metric, settings: ReportingConfig
+) -> Iterator[Record]:
+    """The row of one extension on one benchmark, where both have budgets enough."""
+    sides = [
+        [o for o in chosen if o.row.vocabulary == vocabulary]
+        for vocabulary in ("original", told["vocabulary"])
+    ]
+    shared = sorted(set.intersection(*({amount(o.row) for o in side} for side in sides)))
+    if len(shared) < MIN_BUDGETS:
+        return
+    facts: Record = {
+        "tuning": sides[0][0].row.tuning, "budgets": len(shared), "largest_tokens": shared[-1],
+    }  # fmt: skip
+    name = f"{told['language']} {told['vocabulary']} {told['benchmark']}"
+    yield told | facts | _crossing(*_series(sides, shared, metric), metric, settings, name)
 
 
 def _series(

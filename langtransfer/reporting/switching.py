@@ -44,7 +44,9 @@ def quality_rows(results: Sequence[Observations], settings: ReportingConfig) -> 
     """Quality (AVG) of switched against clean answers to the same question, by language.
 
     A question counts where some models switched and others did not; its answers are averaged on
-    each side, so that what makes a question hard is on both.
+    each side, so that what makes a question hard is on both. Each answer's quality is taken
+    against the mean of its own model's clean answers: weak models switch more often, and their
+    weakness is not switching's.
     """
     switched = {_key(o): o for o in results if o.row.stage == "code_switching"}
     by_language: dict[str, dict[str, dict[bool, list[float]]]] = defaultdict(dict)
@@ -54,11 +56,16 @@ def quality_rows(results: Sequence[Observations], settings: ReportingConfig) -> 
         if judged is None:
             continue
         flags = dict(zip(judged.ids, judged.values["any"].tolist(), strict=True))
-        for item, value in zip(quality.ids, quality.values["AVG"].tolist(), strict=True):
-            if item in flags:
-                question = f"{quality.row.benchmark}/{item}"
-                sides = by_language[quality.row.evaluated].setdefault(question, defaultdict(list))
-                sides[bool(flags[item])].append(value)
+        pairs = zip(quality.ids, quality.values["AVG"].tolist(), strict=True)
+        values = {item: value for item, value in pairs if item in flags}
+        clean = [value for item, value in values.items() if not flags[item]]
+        if not clean:
+            continue
+        own = float(np.mean(clean))
+        for item, value in values.items():
+            question = f"{quality.row.benchmark}/{item}"
+            sides = by_language[quality.row.evaluated].setdefault(question, defaultdict(list))
+            sides[bool(flags[item])].append(value - own)
     for language, questions in sorted(by_language.items()):
         both = [questions[name] for name in sorted(questions) if len(questions[name]) == 2]
         if both:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from langtransfer.config.evaluation import ReportingConfig
@@ -45,3 +47,18 @@ def test_it_does_not_depend_on_other_rows(
     everything = crossover(study.results(), settings)
     alone = crossover([o for o in study.results() if o.row.language == "zh"], settings)
     assert alone == [row for row in everything if row["language"] == "zh"]
+
+
+def test_benchmarks_are_apart(make_study: StudyMaker, settings: ReportingConfig) -> None:
+    results = make_study().results()
+    other = [
+        replace(o, row=o.row.model_copy(update={"benchmark": "other", "cell": f"{o.row.cell}x"}))
+        for o in results
+        if o.row.stage == "score"
+    ]
+    rows = crossover([*results, *other], settings)
+    own = [row for row in rows if row["benchmark"] != "other"]
+    assert own == crossover(results, settings)
+    assert sum(row["benchmark"] == "other" for row in rows) == sum(
+        row["metric"] == "AVG" for row in own
+    )

@@ -67,3 +67,19 @@ def test_switched_answers_cost_what_they_cost(
 def test_nothing_switched_is_no_row(make_study: StudyMaker, settings: ReportingConfig) -> None:
     results = [o for o in make_study().results() if o.row.budget == "0"]
     assert not list(quality_rows(with_switches(results, 4, 0.5), settings))
+
+
+def test_weak_models_that_switch_more_are_no_difference(
+    make_study: StudyMaker, settings: ReportingConfig
+) -> None:
+    """Quality that depends on the model alone: a poor one switches often, the base never."""
+    results = []
+    for found in with_switches(make_study().results(), 3, 0.0):
+        if found.row.stage == "score":
+            poor = found.row.budget != "0"
+            noise = np.resize([0.1, -0.1, 0.0, 0.05], found.n)
+            values = dict(found.values) | {"AVG": np.full(found.n, 0.5 if poor else 2.0) + noise}
+            found = replace(found, values=values)
+        results.append(found)
+    rows = {row["language"]: row for row in quality_rows(results, settings)}
+    assert rows["zh"]["difference"] == pytest.approx(0.0, abs=0.05)

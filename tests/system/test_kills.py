@@ -77,7 +77,7 @@ EVALUATIONS = [
     (f"code_switching/{CHAT}/llm-eval/zh", Kill(f"{EVALUATION}.code_switching:find_switches", 6)),
     (
         "knowledge/base/none/atlas-knowledge/zh",
-        Kill(f"{EVALUATION}.knowledge:ScoringModel._model_call", 3),
+        Kill(f"{EVALUATION}.prefix_scoring:PrefixScorer._score_batch", 1),
     ),
     ("knowledge/base/none/atlas-knowledge/zh", JOURNAL),
     ("perplexity/base/none/zh", Kill(f"{EVALUATION}.perplexity:score_windows", 2)),

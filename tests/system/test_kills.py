@@ -77,7 +77,7 @@ EVALUATIONS = [
     (f"code_switching/{CHAT}/llm-eval/zh", Kill(f"{EVALUATION}.code_switching:find_switches", 6)),
     (
         "knowledge/base/none/atlas-knowledge/zh",
-        Kill(f"{EVALUATION}.prefix_scoring:PrefixScorer._score_batch", 1),
+        Kill(f"{EVALUATION}.prefix_scoring:PrefixScorer._score_batch", 2),
     ),
     ("knowledge/base/none/atlas-knowledge/zh", JOURNAL),
     ("perplexity/base/none/zh", Kill(f"{EVALUATION}.perplexity:score_windows", 2)),

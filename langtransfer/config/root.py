@@ -96,6 +96,11 @@ class RuntimeConfig(Model):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deepspeed: Literal["none", "zero2", "zero3"] = "none"
     """File `resources/deepspeed/<name>.json` handed to the Trainer."""
+    activation_checkpointing: int = Field(default=1, ge=0)
+    """On a GPU, compute every n-th layer's activations again in the backward pass: less memory, up
+    to a third more work at 1; 0 keeps all."""
+    liger_kernels: bool = False
+    """On a GPU, fused Triton kernels of `liger-kernel`, which is to be installed for it."""
     tokenization: Literal["fastest", "reference"] = "fastest"
     """Engine that tokenizes corpora: the fastest proved equal, or the one that defines the ids."""
     judge_concurrency: int = Field(default=8, gt=0)

@@ -37,6 +37,7 @@ from langtransfer.pretraining.arguments import (
     leave_process_group,
     load_whole_models,
     trainer_arguments,
+    uses_cpu,
     world_size,
 )
 from langtransfer.pretraining.embeddings_first import EmbeddingsFirst
@@ -57,6 +58,7 @@ from langtransfer.pretraining.rows import (
     stored_matrices,
 )
 from langtransfer.pretraining.stream import Stream, open_stream
+from langtransfer.pretraining.varlen import keep_documents_apart
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 
@@ -186,6 +188,8 @@ def build_trainer(
     """The Trainer over a stream's blocks, in their order."""
     plan.model.config.use_cache = False
     optimization = plan.optimization
+    if optimization.precision == "bf16" and not uses_cpu(job.runtime):
+        keep_documents_apart(plan.model)
     steps = len(dataset) // batches.blocks
     arguments = TrainingArguments(
         **trainer_arguments(optimization, job.runtime, batches, plan.seed, folder),

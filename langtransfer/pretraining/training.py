@@ -48,6 +48,7 @@ from langtransfer.pretraining.models import (
     save_model,
     weight_files,
 )
+from langtransfer.pretraining.preemption import stops_when_told
 from langtransfer.pretraining.rows import (
     Promise,
     count_rows,
@@ -213,10 +214,11 @@ def stack_blocks(features: Sequence[Mapping[str, np.ndarray]]) -> dict[str, torc
 
 
 def run(trainer: Any, resume: Path | None) -> tuple[float, int]:
-    """Train to the end; seconds taken and the step begun at."""
+    """Train to the end; seconds taken and the step begun at. Interrupted when told to stop."""
     first = checkpoints.read_state(resume)["global_step"] if resume is not None else 0
     begun = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resume) if resume is not None else None)
+    with stops_when_told(trainer):
+        trainer.train(resume_from_checkpoint=str(resume) if resume is not None else None)
     return time.perf_counter() - begun, first
 
 

@@ -23,7 +23,7 @@ AGAIN = os.EX_TEMPFAIL  # 75: nothing is wrong, the next run goes on from here
 
 
 def main(stage: str, run: Stage, doc: str | None, argv: Sequence[str] | None = None) -> None:
-    """Entry point of `python -m scripts.<stage>`; exits 0, 2 (bad input), 75 (again) or 1 (a bug)."""
+    """Entry point of `python -m scripts.<stage>`; exits 0, 2 (bad input), 75 (again), 1 (a bug)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parse(stage, doc, argv)
     # A stage that may serve from a warm process asks it first: the same code, the same bytes.

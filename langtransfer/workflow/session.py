@@ -17,6 +17,7 @@ from langtransfer.disk import full_disk_explained, is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.provenance import RESULTS, WORK
 from langtransfer.reporting.publishing import publish_report
+from langtransfer.workflow import needs
 from langtransfer.workflow.study import Study
 from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
@@ -51,9 +52,12 @@ def open_study(
 def config_file(
     configfiles: Sequence[Path | str], basedir: Path, overrides: Mapping[str, object]
 ) -> Path:
-    """The one config file to read; UserError for what would be ignored."""
-    if overrides:
-        values = " ".join(f"{key}={value}" for key, value in overrides.items())
+    """The one config file to read; UserError for what would be ignored.
+
+    A profile's table of what a cluster is asked for is no setting of the study.
+    """
+    if refused := {key: value for key, value in overrides.items() if key != needs.KEY}:
+        values = " ".join(f"{key}={value}" for key, value in refused.items())
         raise UserError("--config", values, "only the config file is read: write the setting there")
     if len(configfiles) > 1:
         names = " ".join(map(str, configfiles))

@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
-        where why diff redo gc verify accept
+        where why diff redo gc verify accept recover
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -79,3 +79,6 @@ verify: setup ## rehash everything; name what differs
 
 accept: setup ## CELL=name KEY=older REASON="...": an older result stands for the expected one
 	@$(BIN)/python -m scripts.cells --config $(CONFIG) accept "$(CELL)" "$(KEY)" "$(REASON)"
+
+recover: setup ## after a killed snakemake: wait for its jobs (CANCEL=1 ends them), unlock
+	@$(BIN)/python -m scripts.recover --config $(CONFIG) $(if $(CANCEL),--cancel)

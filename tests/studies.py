@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,25 @@ def environment() -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     return variables | {"PATH": os.pathsep.join([*bins, "/usr/bin", "/bin"])}
+
+
+def checkout(tree: Path) -> Path:
+    """A copy of the repository as a fresh clone has it, and its environment; skips without git."""
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    names = tracked.stdout.splitlines() if tracked.returncode == 0 else []
+    if not names:
+        pytest.skip("not a git checkout: nothing says which files are the repository's")
+    for name in names:
+        source, target = ROOT / name, tree / name
+        if name.startswith(("results/", "recipes/")) or not source.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        else:
+            shutil.copyfile(source, target)
+    return tree
 
 
 def snakemake_command(

@@ -155,7 +155,7 @@ class Needs:
         table, row = self._given(), self._given().rules[rule]
         assert row.billions_per_gpu is not None, "asked for rules with GPUs only"
         wanted = billions(recipe, table) / row.billions_per_gpu / row.nodes
-        power = 2 ** math.ceil(math.log2(max(wanted, 1.0)))
+        power = 1 << math.ceil(math.log2(max(wanted, 1.0)))
         return min(power, table.partitions[row.partition].max_gpus)
 
     def memory_mb(self, rule: str, recipe: Recipe, attempt: int) -> int:
@@ -215,7 +215,7 @@ def tokens(recipe: Recipe, table: Table) -> int:
 
 
 def _chained(recipe: Recipe) -> bool:
-    return recipe["stage"] == "pretrain" and recipe["config"]["budgets"] == "chained"
+    return bool(recipe["stage"] == "pretrain" and recipe["config"]["budgets"] == "chained")
 
 
 def _tokens_of(budget: object, table: Table) -> int:

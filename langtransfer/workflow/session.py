@@ -17,7 +17,7 @@ from langtransfer.disk import full_disk_explained, is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.provenance import RESULTS, WORK
 from langtransfer.reporting.publishing import publish_report
-from langtransfer.workflow import needs
+from langtransfer.workflow import needs, recovery
 from langtransfer.workflow.study import Study
 from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
@@ -25,7 +25,7 @@ from langtransfer.workflow.verbs import apply_accepted
 LOGS = Path("logs")
 _root = Path.cwd()
 _started = time.time()
-_running = _failed = False
+_running = _failed = _noted = False
 _worker: subprocess.Popen[bytes] | None = None
 
 
@@ -94,8 +94,9 @@ def start_worker(workflow: Any) -> None:
 
 def remember_start() -> None:
     """Jobs begin: until success or failure is told, `close` finds a run that was cut short."""
-    global _running
-    _running = True
+    global _running, _noted
+    _running = _noted = True
+    recovery.note_run(_root)
 
 
 def remember_success() -> None:
@@ -118,6 +119,8 @@ def close(study: Study, workflow: Any) -> None:
     if workflow.dryrun:
         return
     with contextlib.chdir(_root):  # Snakemake leaves --directory before it exits
+        if _noted:
+            recovery.forget_run(_root)
         if _failed or _running:
             for line in last_words():
                 print(line, file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -17,7 +18,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun")
+CLIENTS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
+PROGRAMS = ("munged", "slurmctld", "slurmd", *CLIENTS)
+# Every sbatch is written down.
+CLIENT = """\
+#!/bin/sh
+export SLURM_CONF={folder}/slurm.conf
+{also}exec {program} "$@"
+"""
+WRITE_DOWN = 'printf "%s\\037" "$@" >> {folder}/sbatch.log; echo >> {folder}/sbatch.log\n'
 NODES = ("n1", "n2")
 GPUS = 2
 SBIN = ("/usr/sbin", "/sbin")
@@ -83,17 +92,27 @@ class Slurm:
     folder: Path
 
     @property
-    def environment(self) -> dict[str, str]:
-        """What makes SLURM's clients find it."""
-        return {"SLURM_CONF": str(self.folder / "slurm.conf")}
+    def clients(self) -> Path:
+        """To be put first on PATH: every client, told where this SLURM's configuration is.
+
+        The variable SLURM_CONF alone will not do: Snakemake's plugin clears it inside a job.
+        """
+        return self.folder / "bin"
 
     def run(self, *command: str, check: bool = True) -> str:
         """Output of a client."""
-        done = subprocess.run(
-            command, env=os.environ | self.environment, capture_output=True, text=True, timeout=30
-        )
+        program = [str(self.clients / command[0]), *command[1:]]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0 or not check, f"{command}: {done.stderr}"
         return done.stdout.strip()
+
+    def submitted(self, tree: Path) -> list[str]:
+        """Command lines of sbatch given in a folder so far, without what is wrapped in them."""
+        log = self.folder / "sbatch.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        calls = [line.split("\037")[:-1] for line in lines]
+        mine = [words for words in calls if ["-D", str(tree)] == words[-4:-2]]
+        return [shlex.join(w for w in words if "--wrap" not in w) for words in mine]
 
     def jobs(self, *states: str, rule: str = "") -> list[str]:
         """Ids of jobs in some states, whose comment names a rule."""
@@ -116,7 +135,7 @@ def slurm(folder: Path) -> Iterator[Slurm]:
     """Start SLURM with its files in a folder; stopped at the end, jobs and all."""
     running = Slurm(folder)
     _configure(folder)
-    variables = os.environ | running.environment
+    variables = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
     variables["PATH"] = os.pathsep.join([variables["PATH"], *SBIN])
     munge = folder / "munge"
     # In the foreground, as our children: whatever happens, they can be found and stopped.
@@ -173,6 +192,12 @@ def _configure(folder: Path) -> None:
         os.mknod(folder / f"gpu{gpu}", 0o666 | 0o020000, os.makedev(1, 3))
     gres = [f"NodeName={n} Name=gpu Type=fake File={folder}/gpu[0-{GPUS - 1}]" for n in NODES]
     (folder / "gres.conf").write_text("\n".join(gres) + "\n")
+    (folder / "bin").mkdir()
+    for name in CLIENTS:
+        client = folder / "bin" / name
+        also = WRITE_DOWN.format(folder=folder) if name == "sbatch" else ""
+        client.write_text(CLIENT.format(folder=folder, program=shutil.which(name), also=also))
+        client.chmod(0o755)
     key = folder / "munge" / "key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from langtransfer.config.loading import load_config
 from langtransfer.resources import ROOT
-from tests.studies import environment
+from tests.studies import checkout, environment
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("snakemake_executor_plugin_slurm") is None,
@@ -26,22 +25,7 @@ ON_GPUS = {"train_base", "pretrain", "finetune", "generate", "knowledge", "perpl
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
-    tree = tmp_path_factory.mktemp("repository")
-    tracked = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
-    names = tracked.stdout.splitlines() if tracked.returncode == 0 else []
-    if not names:
-        pytest.skip("not a git checkout: nothing says which files are the repository's")
-    for name in names:
-        source, target = ROOT / name, tree / name
-        if name.startswith(("results/", "recipes/")) or not source.exists():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
-            target.symlink_to(source.readlink())
-        else:
-            shutil.copyfile(source, target)
+    tree = checkout(tmp_path_factory.mktemp("repository"))
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", "all"]
     done = subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

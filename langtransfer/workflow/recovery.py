@@ -53,7 +53,9 @@ def forget_run(folder: Path) -> None:
     (folder / RUN).unlink(missing_ok=True)
 
 
-def recover(folder: Path, *, cancel: bool, say: Say = print) -> None:
+def recover(
+    folder: Path, *, cancel: bool, say: Say = print, pause: Callable[[float], object] = time.sleep
+) -> None:
     """Wait until nothing of a killed run is left; with cancel, end it. The current folder's work.
 
     Jobs that have not begun are cancelled either way: nothing is lost. Raises UserError while the
@@ -75,7 +77,7 @@ def recover(folder: Path, *, cancel: bool, say: Say = print) -> None:
             if name not in said:
                 say(f"waiting for {name}")
         said |= set(left)
-        time.sleep(LOOK_EVERY)
+        pause(LOOK_EVERY)
     forget_run(folder)
 
 

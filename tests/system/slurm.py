@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 CLIENTS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun")
@@ -111,7 +112,7 @@ class Slurm:
         log = self.folder / "sbatch.log"
         lines = log.read_text().splitlines() if log.exists() else []
         calls = [line.split("\037")[:-1] for line in lines]
-        mine = [words for words in calls if ["-D", str(tree)] == words[-4:-2]]
+        mine = [words for words in calls if ("-D", str(tree)) in pairwise(words)]
         return [shlex.join(w for w in words if "--wrap" not in w) for words in mine]
 
     def jobs(self, *states: str, rule: str = "") -> list[str]:

@@ -35,6 +35,7 @@ def serve(stage: str, run: Stage, arguments: argparse.Namespace) -> int:
     """Compute the cell in this process and return the exit code."""
     from langtransfer.config import RuntimeConfig
     from langtransfer.execution import execute
+    from langtransfer.launch import spread
 
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     if stage in warm.STAGES:  # no library has anything to ask the hub
@@ -42,7 +43,7 @@ def serve(stage: str, run: Stage, arguments: argparse.Namespace) -> int:
     try:
         runtime = RuntimeConfig.model_validate(json.loads(arguments.runtime))
         with full_disk_explained(Path.cwd()):
-            execute(stage, run, arguments.recipe, runtime)
+            execute(stage, spread(stage, run, runtime), arguments.recipe, runtime)
     except UserError as error:
         return _say(str(error), BAD_INPUT)
     except Interrupted as error:

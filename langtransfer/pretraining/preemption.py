@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from transformers import TrainerCallback
 
 from langtransfer.errors import Interrupted
-from langtransfer.pretraining.arguments import leave_process_group
+from langtransfer.pretraining.processes import any_of_all, leave
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
@@ -35,17 +34,10 @@ class StopWhenTold(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Called after each optimizer step, by all processes."""
-        if self._any_told(args.device) and state.global_step < state.max_steps:
+        # All must leave after the same step.
+        if any_of_all(self._told) and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
             self.stopped_at = state.global_step
-
-    def _any_told(self, device: torch.device) -> bool:
-        """Whether any process was told: all must leave after the same step."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return self._told
-        told = torch.tensor(int(self._told), device=device)
-        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
-        return bool(told.item())
 
 
 @contextmanager
@@ -60,5 +52,5 @@ def stops_when_told(trainer: Any) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
     if callback.stopped_at is not None:
-        leave_process_group()
+        leave()
         raise Interrupted(f"stopped at step {callback.stopped_at}, as told; run again to go on")

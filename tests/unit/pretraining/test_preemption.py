@@ -73,15 +73,14 @@ def test_exit_status_says_again(
 
 
 def _rank(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     callback, control = StopWhenTold(), TrainerControl()
-    arguments = types.SimpleNamespace(device=torch.device("cpu"))
     for step in range(1, 6):
         if (rank, step) == (1, 3):
             callback.take_note(signal.SIGTERM, None)
         state = TrainerState(global_step=step, max_steps=5)
-        callback.on_step_end(arguments, state, control)
+        callback.on_step_end(None, state, control)
         if control.should_training_stop:
             break
     Path(folder, str(rank)).write_text(str(callback.stopped_at))

@@ -30,7 +30,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 from langtransfer.workflow.needs import Needs
 
 # A cluster's profile names the table of what each rule asks for; elsewhere rules ask for nothing.
-needs = Needs.of_profile(workflow.config_settings.config, workflow.basedir)
+needs = Needs.of_profile(
+    workflow.config_settings.config, workflow.basedir, main=workflow.is_main_process
+)
 
 STUDY = None
 if workflow.is_main_process:

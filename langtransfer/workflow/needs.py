@@ -95,19 +95,19 @@ def read_table(path: Path) -> Table:
 class Needs:
     """Values for `threads`, `retries` and `resources` of rules; nothing without a table."""
 
-    def __init__(self, table: Table | None) -> None:
-        self._table = table
+    def __init__(self, table: Table | None, *, retries: bool = True) -> None:
+        self._table, self._retries = table, retries
 
     @classmethod
-    def of_profile(cls, overrides: Mapping[str, object], basedir: str) -> Needs:
+    def of_profile(cls, overrides: Mapping[str, object], basedir: str, *, main: bool) -> Needs:
         """What a profile's `config: {cluster: <file in the repository>}` says; exits as UserError.
 
-        Only the main process reports: a job's own process was given a table that was read before.
+        Snakemake's main process retries, with a new job: one inside a job would do so there.
         """
         if (table := overrides.get(KEY)) is None:
             return cls(None)
         try:
-            return cls(read_table(Path(basedir) / str(table)))
+            return cls(read_table(Path(basedir) / str(table)), retries=main)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             sys.exit(2)
@@ -123,7 +123,8 @@ class Needs:
 
     def retries(self, rule: str) -> int | None:
         """For `retries:`; None leaves it to `--retries`."""
-        return self._table.rules[rule].retries if self._table is not None else None
+        told = self._table is not None and self._retries
+        return self._given().rules[rule].retries if told else None
 
     def resources(self, rule: str) -> dict[str, Any]:
         """For `resources:`, in the words of the SLURM plugin."""

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from langtransfer.provenance import read_manifest
 from langtransfer.resources import ROOT
 from tests.studies import checkout, digests, environment
 from tests.system.slurm import Slurm, missing, slurm
@@ -148,10 +149,8 @@ def test_second_run_submits_nothing(finished: Study) -> None:
 def unfinished(finished: Study, tmp_path: Path) -> Study:
     """The study with one cell, further pretraining, to compute; its parents are finished."""
     tree = tmp_path / "clone"
-    left_out = ("bin", "logs", "seen", ".snakemake", "work", "snakemake.out", "finetune", "report")
-    shutil.copytree(
-        finished.tree, tree, symlinks=True, ignore=shutil.ignore_patterns(*left_out, "perplexity")
-    )
+    traces = shutil.ignore_patterns("logs", "seen", ".snakemake", "work", "snakemake.out")
+    shutil.copytree(finished.tree, tree, symlinks=True, ignore=traces)
     shutil.rmtree(tree / "results" / CELL)
     return Study(tree, finished.slurm)
 
@@ -291,6 +290,9 @@ def test_kill_9_of_snakemake_and_make_recover(unfinished: Study, finished: Study
         process.kill()
     job = job_of(unfinished)
     assert unfinished.slurm.state(job) == "RUNNING"
+    second = compute_beside(unfinished)
+    assert second.returncode == 2, "never two writers"
+    assert f"(SLURM job {job})" in second.stderr
     if way == "waits":
         threading.Timer(8, (unfinished.tree / "go").touch).start()
     recovered = make(unfinished, "recover", *(["CANCEL=1"] if way == "cancels" else []))
@@ -302,4 +304,37 @@ def test_kill_9_of_snakemake_and_make_recover(unfinished: Study, finished: Study
     if way == "waits":
         assert (unfinished.tree / target(unfinished)).exists(), "the job went on to its end"
     unfinished.run(target(unfinished))
-    check(unfinished, finished, jobs=2)
+    check(unfinished, finished, jobs=1 if way == "waits" else 2)
+
+
+def compute_beside(study: Study) -> subprocess.CompletedProcess[str]:
+    """Start the cell's stage by hand, as a second snakemake would."""
+    recipe = Path("recipes", *Path(target(study)).parent.parts[1:]).with_suffix(".json")
+    command = [sys.executable, "-m", "scripts.pretrain", "--recipe", str(recipe)]
+    return subprocess.run(
+        command, cwd=study.tree, env=study.environment, capture_output=True, text=True
+    )
+
+
+def test_training_on_two_nodes(unfinished: Study, finished: Study) -> None:
+    """The table says two nodes: srun starts a torchrun on each, and they train together."""
+    table = unfinished.tree / "slurm" / "resources.yaml"
+    text = table.read_text().replace("billions_per_gpu: 1\n", "billions_per_gpu: 1\n    nodes: 2\n")
+    table.write_text(text)
+    unfinished.run(target(unfinished))
+    (line,) = unfinished.submitted()
+    assert "--nodes=2" in line
+    assert "--gres=gpu:1" in line
+    ranks = unfinished.seen("launch")
+    assert {seen["SLURMD_NODENAME"] for seen in ranks} == {"n1", "n2"}
+    assert {seen["RANK"] for seen in ranks} == {"0", "1"}
+    assert {seen["CUDA_VISIBLE_DEVICES"] for seen in ranks} <= {"0", "1"}
+    result = Path(target(unfinished)).parent
+    assert read_manifest(unfinished.tree / result)["volatile"]["processes"] == 2
+    alone, together = (
+        [float(row.rpartition(",")[2]) for row in rows.read_text().splitlines()[1:]]
+        for rows in (
+            study.tree / result / "data" / "losses.csv" for study in (finished, unfinished)
+        )
+    )
+    assert together == pytest.approx(alone, abs=1e-4)

@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 
 ORDER = Path("fault.json")
-SHOWN = ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "SLURM_JOB_ID")
+SHOWN = (
+    "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "SLURM_JOB_ID",
+    "SLURMD_NODENAME", "RANK",
+)  # fmt: skip
 
 
 def show(stage):
@@ -53,11 +56,12 @@ def arm(at, call, do):
 
 
 def main():
-    """Only in processes of stages."""
-    modules = [word for word in sys.orig_argv[1:3] if word.startswith("scripts.")]
+    """Only in processes of stages, and in ranks of a training, shown as `launch`."""
+    ours = ("scripts.", "langtransfer.launch")
+    modules = [word for word in sys.orig_argv[1:4] if word.startswith(ours)]
     if not modules:
         return
-    stage = modules[0].removeprefix("scripts.")
+    stage = modules[0].rpartition(".")[2]
     show(stage)
     try:
         order = json.loads(ORDER.read_text())

@@ -121,6 +121,7 @@ def test_words_of_the_plugin(table: Table) -> None:
     assert resources["slurm_extra"] == "--signal=TERM@60"
     assert set(Needs(table).resources("clean_corpus")) == {"slurm_partition", "mem_mb", "runtime"}
     assert (Needs(table).threads("clean_corpus"), Needs(table).retries("pretrain")) == (4, 5)
+    assert Needs(table, retries=False).retries("pretrain") is None, "inside a job"
 
 
 def test_several_nodes(adopted: str) -> None:
@@ -162,6 +163,6 @@ def test_missing_table_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        Needs.of_profile({"cluster": "mine.yaml"}, str(tmp_path))
+        Needs.of_profile({"cluster": "mine.yaml"}, str(tmp_path), main=True)
     assert capsys.readouterr().err.startswith("error: cluster: ")
-    assert Needs.of_profile({}, str(tmp_path)).resources("pretrain") == {}
+    assert Needs.of_profile({}, str(tmp_path), main=True).resources("pretrain") == {}

@@ -56,6 +56,7 @@ from langtransfer.pretraining.rows import (
 )
 from langtransfer.pretraining.stream import IGNORED, permutation
 from langtransfer.pretraining.training import run
+from langtransfer.pretraining.zero import UniversalResume
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 INSTRUCTIONS = "instructions.jsonl.zst"
@@ -63,7 +64,7 @@ Row = Mapping[str, Any]
 Ints = NDArray[np.int32]
 
 
-class TuningTrainer(checkpoints.AtomicCheckpoints, WholeSteps, SFTTrainer):
+class TuningTrainer(checkpoints.AtomicCheckpoints, UniversalResume, WholeSteps, SFTTrainer):
     """TRL's trainer with checkpoints that survive a kill, on any number of processes."""
 
 

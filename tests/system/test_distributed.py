@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -193,11 +194,11 @@ def test_adapters(
     ("kind", "changes"),
     [
         ("none", {"method": "full", "lora": None}),
-        ("zero3", {}),
+        ("zero3", {"lora": LORA}),
         ("zero3", {"mix": {"order": ["zh", "en"]}}),
-        ("zero3", {"lora": NEW_ROWS}),
+        ("zero2", {"lora": NEW_ROWS}),
     ],
-    ids=["ddp-full", "zero3-lora", "zero3-in-order", "zero3-rows"],
+    ids=["ddp-full", "zero3-lora", "zero3-in-order", "zero2-rows"],
 )
 def test_tuning(
     folder: Path, extended: dict[bool, Path], instructions: dict[str, Path], kind: str,
@@ -258,6 +259,7 @@ def test_a_killed_rank_ends_the_run(make: Make) -> None:
         time.sleep(0.01)
     rank = json.loads((job.work / "progress.json").read_text(encoding="utf-8"))["pid"]
     os.kill(rank, signal.SIGKILL)
-    assert "out of memory?" in answers.get(timeout=60)
+    # The other one says that its peer is gone, or torchrun ends it first.
+    assert re.search("by peer|out of memory", answers.get(timeout=60))
     child.join(60)
     assert child.exitcode == 0

@@ -56,6 +56,7 @@ from langtransfer.pretraining.rows import (
 )
 from langtransfer.pretraining.stream import IGNORED, permutation
 from langtransfer.pretraining.training import run
+from langtransfer.pretraining.zero import UniversalResume, zero_stage
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 INSTRUCTIONS = "instructions.jsonl.zst"
@@ -63,7 +64,7 @@ Row = Mapping[str, Any]
 Ints = NDArray[np.int32]
 
 
-class TuningTrainer(checkpoints.AtomicCheckpoints, WholeSteps, SFTTrainer):
+class TuningTrainer(checkpoints.AtomicCheckpoints, UniversalResume, WholeSteps, SFTTrainer):
     """TRL's trainer with checkpoints that survive a kill, on any number of processes."""
 
 
@@ -94,6 +95,7 @@ def finetune(job: Job) -> dict[str, Any]:
     New rows that learnt nothing are noted: instructions need not hold the new pieces.
     """
     cell = job.config(FinetuneCell)
+    check_backend(cell, job.runtime.deepspeed)
     folder = job.parent("checkpoint") / "model"
     check_contract(folder, job.stage)
     tokenizer = load_tokenizer(folder)
@@ -207,6 +209,13 @@ def build_trainer(
     trainer.add_callback(checkpoints.Reporter(job, tokens))
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def check_backend(cell: FinetuneCell, deepspeed: str) -> None:
+    """UserError for rows of their own under ZeRO 3: TRL 1.16.0's loss cannot gather them."""
+    if cell.lora is not None and cell.lora.trainable_tokens == "new" and zero_stage(deepspeed) == 3:
+        remedy = "tuning with lora.trainable_tokens: new does not work with ZeRO 3: set zero2"
+        raise UserError("runtime.deepspeed", deepspeed, remedy)
 
 
 def pass_arguments(cell: FinetuneCell) -> dict[str, Any]:

@@ -57,7 +57,7 @@ from langtransfer.pretraining.rows import (
     stored_matrices,
 )
 from langtransfer.pretraining.stream import Stream, open_stream
-from langtransfer.pretraining.zero import prepare_state
+from langtransfer.pretraining.zero import UniversalResume, prepare_state
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 
@@ -85,7 +85,7 @@ class Plan:
     """What is to become of the vocabulary folder's embedding rows; None where it has none yet."""
 
 
-class StreamTrainer(checkpoints.AtomicCheckpoints, EmbeddingsFirst, Trainer):
+class StreamTrainer(checkpoints.AtomicCheckpoints, UniversalResume, EmbeddingsFirst, Trainer):
     """Hugging Face's Trainer with checkpoints that survive a kill, in one stage or two."""
 
 

@@ -1,9 +1,11 @@
-"""Several processes learn what one does: DDP and ZeRO, whole, resumed, with adapters, and tuning."""
+"""Several processes learn what one does: DDP, ZeRO, resumed runs, adapters, tuning."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import re
 import shutil
 import signal
 import time
@@ -19,7 +21,6 @@ from langtransfer.errors import UserError
 from langtransfer.job import Job
 from langtransfer.launch import Placement, run_ranks
 from langtransfer.pretraining.models import load_model
-from langtransfer.pretraining.rows import stored_matrices
 from tests.unit.finetuning.tiny_tuning import instructions, settings
 from tests.unit.pretraining.tiny_study import (
     base,
@@ -65,6 +66,8 @@ def make(folder: Path, base: Path, tokens: Path) -> Make:
 
     def call(name: str, deepspeed: str = "none", parent: Path = base, **changes: Any) -> Job:
         budget = changes.pop("budget", f"{STEPS * 128}-tokens")
+        # At half the embeddings still learn alone: optimizer groups differ when a run goes on.
+        changes = {"embeddings_first": f"{(HALF + 5) * 128}-tokens"} | changes
         return make_job(
             folder / name, f"pretrain/{name}", pretrain_settings(budget, **changes),
             {"checkpoint": parent, "tokens.zh": tokens},
@@ -149,16 +152,18 @@ def test_zero(make: Make, plain: Path, base: Path, kind: str) -> None:
     assert apart(whole.out, resumed(make(f"{kind}-1", kind), work, ONE)) < TOLERANCE
 
 
-def test_chained_budget_on_other_processes_and_stage(make: Make, plain: Path) -> None:
+def test_chained_budget_on_other_processes(make: Make, plain: Path) -> None:
     small = make("chain-small", "zero2", budget=f"{HALF * 128}-tokens")
     run_ranks(small, TWO)
-    large = make("chain-large", "zero3", parent=small.out)
+    large = make("chain-large", "zero2-offload", parent=small.out)
     run_ranks(large, ONE)
     assert apart(plain, large.out) < TOLERANCE
     # What the next budget finds was written by this run's processes.
     assert [p.name for p in (large.out / "trainer").glob("global_step*")] == [f"global_step{STEPS}"]
-    with pytest.raises(UserError, match=r"runtime.deepspeed: 'none': .* by ZeRO stage 3: set it"):
-        run_ranks(make("chain-none", parent=large.out, budget=f"{(STEPS + 1) * 128}-tokens"), ONE)
+    for kind in ("none", "zero3"):
+        refused = make(f"chain-{kind}", kind, parent=small.out)
+        with pytest.raises(UserError, match=f"'{kind}': .* ZeRO 2: set zero2 or zero2-offload$"):
+            run_ranks(refused, ONE)
 
 
 @pytest.mark.parametrize("kind", ["none", "zero2", "zero3"])
@@ -180,47 +185,50 @@ def test_adapters(
     assert apart(one.out, two.out) < TOLERANCE
     facts = [json.loads((job.out / "training.json").read_text("utf-8")) for job in (one, two)]
     assert facts[0] == facts[1]
-    for left, right in zip(*(stored_matrices(j.out / "model").values() for j in (one, two))):
-        assert torch.allclose(left, right, atol=5e-3)
+    weights = [load_model(job.out / "model").state_dict() for job in (one, two)]
+    for name, values in weights[0].items():
+        assert torch.allclose(values, weights[1][name], atol=5e-3), name
 
 
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
         ("none", {"method": "full", "lora": None}),
-        ("zero3", {}),
+        ("zero3", {"lora": LORA}),
         ("zero3", {"mix": {"order": ["zh", "en"]}}),
+        ("zero2", {"lora": NEW_ROWS}),
     ],
-    ids=["ddp-full", "zero3-lora", "zero3-in-order"],
+    ids=["ddp-full", "zero3-lora", "zero3-in-order", "zero2-rows"],
 )
 def test_tuning(
-    folder: Path, base: Path, instructions: dict[str, Path], kind: str, changes: dict[str, Any],
-    request: pytest.FixtureRequest,
+    folder: Path, extended: dict[bool, Path], instructions: dict[str, Path], kind: str,
+    changes: dict[str, Any], request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     from scripts.finetune import run
 
     name = request.node.callspec.id
-    without_dropout = settings(lora={"rank": 4, "alpha": 8}, epochs=3)
     parents = {f"instructions.{language}": path for language, path in instructions.items()}
-    one = make_job(
-        folder / f"{name}-one", "finetune/base/x", without_dropout | changes,
-        parents | {"checkpoint": base}, checkpoint_steps=4,
+    one, two = (
+        make_job(
+            folder / f"{name}-{backend}", "finetune/base/x",
+            settings(lora={"rank": 4, "alpha": 8}, epochs=3) | changes,
+            parents | {"checkpoint": extended[False]}, checkpoint_steps=4, deepspeed=backend,
+        )
+        for backend in ("none", kind)
     )  # fmt: skip
     run(one)
-    out, work = folder / f"{name}-two" / "out", folder / f"{name}-two" / "work"
-    for path in (out, work):
-        path.mkdir(parents=True)
-    two = replace(
-        one, out=out, work=work, runtime=one.runtime.model_copy(update={"deepspeed": kind})
-    )
+    if kind == "none":
+        one = replace(one, out=one.out.rename(one.out.with_name("one")))
+        shutil.rmtree(two.work)
+        two.out.mkdir()
     run_ranks(two, TWO)
-    # Steps and tokens, too: no pair twice, none left out, empty blocks not counted.
     assert apart(one.out, two.out) < TOLERANCE
-    tokens_seen = [
+    # No pair twice, none left out, empty blocks not counted: steps and tokens are the same.
+    seen = [
         [line.split(",")[:2] for line in (job.out / "losses.csv").read_text("utf-8").splitlines()]
         for job in (one, two)
     ]
-    assert tokens_seen[0] == tokens_seen[1]
+    assert seen[0] == seen[1]
     files = [sorted(p.relative_to(j.out).as_posix() for p in j.out.rglob("*")) for j in (one, two)]
     assert files[0] == files[1]
 
@@ -233,7 +241,7 @@ def test_a_rank_s_bad_input_is_the_owner_s(make: Make) -> None:
 
 
 def test_a_killed_rank_ends_the_run(make: Make) -> None:
-    job = make("killed-rank", budget="64000-tokens")
+    job = make("killed-rank", budget="8192-tokens")
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
 
@@ -250,9 +258,8 @@ def test_a_killed_rank_ends_the_run(make: Make) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     rank = json.loads((job.work / "progress.json").read_text(encoding="utf-8"))["pid"]
-    import os
-
     os.kill(rank, signal.SIGKILL)
-    assert "out of memory?" in answers.get(timeout=60)
+    # The other one says that its peer is gone, or torchrun ends it first.
+    assert re.search("by peer|out of memory", answers.get(timeout=60))
     child.join(60)
     assert child.exitcode == 0

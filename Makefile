@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
-        where why diff redo gc verify accept
+        where why diff redo gc verify accept recover
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,10 +28,10 @@ $(VENV)/.ready: $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r $(LOCK) || $(BIN)/pip install --quiet --no-deps -r $(LOCK)
-	@if ! command -v scontrol > /dev/null || timeout 5 scontrol ping > /dev/null 2>&1; then \
+	@timeout 5 scontrol show config > /dev/null 2>&1; if [ $$? -ne 124 ]; then \
 	  $(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r envs/requirements-slurm.txt \
 	  || $(BIN)/pip install --quiet --no-deps -r envs/requirements-slurm.txt; \
-	else echo "SLURM's clients are here but no controller answers: plugins left out (make slurm)"; fi
+	else echo "SLURM's controller does not answer: plugins left out (make slurm)"; fi
 	@touch $@
 
 slurm: setup ## add the SLURM executor (without a controller it slows every start by 10 s)
@@ -79,3 +79,6 @@ verify: setup ## rehash everything; name what differs
 
 accept: setup ## CELL=name KEY=older REASON="...": an older result stands for the expected one
 	@$(BIN)/python -m scripts.cells --config $(CONFIG) accept "$(CELL)" "$(KEY)" "$(REASON)"
+
+recover: setup ## after a killed snakemake: wait for its jobs (CANCEL=1 ends them), unlock
+	@$(BIN)/python -m scripts.recover --config $(CONFIG) $(if $(CANCEL),--cancel)

@@ -6,16 +6,13 @@ the manifest again in seconds) or goes on from the stage's own state in `work/`.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import json
 import os
 import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from langtransfer.config import RuntimeConfig
 from langtransfer.disk import full_disk_explained
 from langtransfer.errors import UserError
 from langtransfer.job import Job, write_atomically
+from langtransfer.locking import only_writer
 from langtransfer.provenance import (
     STAMP,
     WORK,
@@ -56,7 +54,7 @@ def execute(stage: str, run: Stage, recipe_file: Path, runtime: RuntimeConfig) -
         raise UserError("recipe", str(recipe_file), f"is one of {recipe['stage']}, not {stage}")
     key = recipe_file.stem
     folder, work = result_folder(recipe["cell"], key), WORK / recipe["cell"] / key
-    with _only_writer(work), full_disk_explained(work, half_written=work / "out"):
+    with only_writer(work), full_disk_explained(work, half_written=work / "out"):
         parents = check_parents(recipe)
         done = "kept"
         if not _is_complete(folder / "data", key):
@@ -164,25 +162,3 @@ def _machine() -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in LIBRARIES},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-@contextlib.contextmanager
-def _only_writer(work: Path) -> Iterator[None]:
-    """Hold the cell's lock; the kernel lets go of it when the process dies, however it dies."""
-    work.mkdir(parents=True, exist_ok=True)
-    path = work.with_name(f"{work.name}.lock")
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            handle.seek(0)
-            raise UserError(
-                "cell", str(work), f"is being written by {handle.read()}: wait"
-            ) from None
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
-        # The file stays: who waits for it must wait for this very file, not for a new one.
-        yield

@@ -94,7 +94,9 @@ class RuntimeConfig(Model):
     checkpoint_steps: int = Field(default=200, gt=0)
     """Optimizer steps between resumable checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    deepspeed: Literal["none", "zero2", "zero3"] = "none"
+    processes: int | None = Field(default=None, gt=0)
+    """Training processes on each node; by default one a visible GPU, one where there is none."""
+    deepspeed: Literal["none", "zero2", "zero3", "zero2-offload", "zero3-offload"] = "none"
     """File `resources/deepspeed/<name>.json` handed to the Trainer."""
     activation_checkpointing: int = Field(default=1, ge=0)
     """On a GPU, compute every n-th layer's activations again in the backward pass: less memory, up

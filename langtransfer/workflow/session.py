@@ -17,6 +17,7 @@ from langtransfer.disk import full_disk_explained, is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.provenance import RESULTS, WORK
 from langtransfer.reporting.publishing import publish_report
+from langtransfer.workflow import needs, recovery
 from langtransfer.workflow.study import Study
 from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
@@ -24,7 +25,7 @@ from langtransfer.workflow.verbs import apply_accepted
 LOGS = Path("logs")
 _root = Path.cwd()
 _started = time.time()
-_running = _failed = False
+_running = _failed = _noted = False
 _worker: subprocess.Popen[bytes] | None = None
 
 
@@ -51,9 +52,12 @@ def open_study(
 def config_file(
     configfiles: Sequence[Path | str], basedir: Path, overrides: Mapping[str, object]
 ) -> Path:
-    """The one config file to read; UserError for what would be ignored."""
-    if overrides:
-        values = " ".join(f"{key}={value}" for key, value in overrides.items())
+    """The one config file to read; UserError for what would be ignored.
+
+    A profile's table of what a cluster is asked for is no setting of the study.
+    """
+    if refused := {key: value for key, value in overrides.items() if key != needs.KEY}:
+        values = " ".join(f"{key}={value}" for key, value in refused.items())
         raise UserError("--config", values, "only the config file is read: write the setting there")
     if len(configfiles) > 1:
         names = " ".join(map(str, configfiles))
@@ -90,8 +94,9 @@ def start_worker(workflow: Any) -> None:
 
 def remember_start() -> None:
     """Jobs begin: until success or failure is told, `close` finds a run that was cut short."""
-    global _running
-    _running = True
+    global _running, _noted
+    _running = _noted = True
+    recovery.note_run(_root)
 
 
 def remember_success() -> None:
@@ -114,6 +119,8 @@ def close(study: Study, workflow: Any) -> None:
     if workflow.dryrun:
         return
     with contextlib.chdir(_root):  # Snakemake leaves --directory before it exits
+        if _noted:
+            recovery.forget_run(_root)
         if _failed or _running:
             for line in last_words():
                 print(line, file=sys.stderr, flush=True)

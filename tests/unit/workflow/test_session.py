@@ -12,7 +12,7 @@ import pytest
 from langtransfer.errors import UserError
 from langtransfer.reporting.publishing import publish_report, runs_csv
 from langtransfer.resources import ROOT
-from langtransfer.workflow import session
+from langtransfer.workflow import recovery, session
 from tests.unit.workflow.test_verbs import FakeStudy
 from tests.workflow.conftest import TINY
 
@@ -143,6 +143,7 @@ def test_a_study_that_cannot_be_planned_writes_nothing(
 def test_only_one_config_file_is_read(tmp_path: Path) -> None:
     assert session.config_file([], tmp_path, {}) == tmp_path / "config.yaml"
     assert session.config_file([TINY], tmp_path, {}) == TINY
+    assert session.config_file([TINY], tmp_path, {"cluster": "slurm/resources.yaml"}) == TINY
     with pytest.raises(UserError, match=r"--config: 'languages=zh': only the config file"):
         session.config_file([TINY], tmp_path, {"languages": "zh"})
     with pytest.raises(UserError, match="config files are not merged"):
@@ -158,9 +159,13 @@ def test_a_run_cut_short_by_a_full_disk_says_so(
     monkeypatch.setattr(session, "_root", tmp_path)
     monkeypatch.setattr(session, "_failed", False)
     monkeypatch.setattr(session, "_running", False)
+    monkeypatch.setattr(session, "_noted", False)
     monkeypatch.setattr(session, "is_full", lambda folder: True)
     session.remember_start()
+    with pytest.raises(UserError, match="still runs"):
+        recovery.check_dead(tmp_path / recovery.RUN)
     session.close(finished, SimpleNamespace(dryrun=False))
+    assert not (tmp_path / recovery.RUN).exists()
     assert capsys.readouterr().err.endswith("nothing is lost\n")
     session.remember_success()
     session.close(finished, SimpleNamespace(dryrun=False))

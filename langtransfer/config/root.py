@@ -94,6 +94,10 @@ class RuntimeConfig(Model):
     checkpoint_steps: int = Field(default=200, gt=0)
     """Optimizer steps between resumable checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    hardware: Name = "h100"
+    """Row of `resources/costs/hardware.csv`: what `make plan` counts hours of."""
+    max_gpu_hours: float | None = Field(default=None, gt=0)
+    """Refuse, before anything starts, a run whose cells are planned to take more hours of it."""
     deepspeed: Literal["none", "zero2", "zero3"] = "none"
     """File `resources/deepspeed/<name>.json` handed to the Trainer."""
     tokenization: Literal["fastest", "reference"] = "fastest"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from langtransfer import warm
+from langtransfer.costs.plan import check_cap, make_plan, named_hardware
 from langtransfer.disk import full_disk_explained, is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.provenance import RESULTS, WORK
@@ -22,6 +23,7 @@ from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
 
 LOGS = Path("logs")
+CAP = "max_gpu_hours"  # the one setting `--config` may give: it decides whether, never what
 _root = Path.cwd()
 _started = time.time()
 _running = _failed = False
@@ -33,13 +35,16 @@ def open_study(
 ) -> Study:
     """Plan the config given on the command line, or the paper's; one clear line when it is bad.
 
-    overrides are what `--config` gave: refused, for nothing but the config file is read.
+    overrides are what `--config` gave: a cap, or refused, for nothing but the config file is read.
     """
+    given = dict(overrides or {})
     try:
-        path = config_file(configfiles, Path(basedir), overrides or {})
+        cap = given.pop(CAP, None)
+        path = config_file(configfiles, Path(basedir), given)
         check_disk()
         with full_disk_explained(Path.cwd()):
             study = plan(path)
+            check_hours(study, cap)
             study.write_recipes()
             apply_accepted(study.cells)
     except UserError as error:
@@ -59,6 +64,22 @@ def config_file(
         names = " ".join(map(str, configfiles))
         raise UserError("--configfile", names, "config files are not merged: give one")
     return Path(configfiles[0]) if configfiles else basedir / "config.yaml"
+
+
+def check_hours(study: Study, given: object = None) -> None:
+    """UserError where what is to run is planned to take more hours than the cap.
+
+    given is the cap of the command line, in place of the config's.
+    """
+    runtime = study.config.runtime
+    cap, field = runtime.max_gpu_hours, f"runtime.{CAP}"
+    if given is not None:
+        field = f"--config {CAP}"
+        if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
+            raise UserError(field, given, "give a number of hours above 0")
+        cap = float(given)
+    if cap is not None:
+        check_cap(make_plan(study.cells, runtime, named_hardware(runtime)), cap, field)
 
 
 def check_disk() -> None:

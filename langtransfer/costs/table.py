@@ -96,8 +96,8 @@ def scaled(number: float) -> str:
 
 
 def size(number: float) -> str:
-    """`13.5 GB`; nothing for 0."""
-    return f"{scaled(number).replace('B', 'G').replace('k', 'K')}B" if number else ""
+    """`13.5GB`, of 1000 MB; nothing for 0."""
+    return f"{scaled(number).replace('B', 'G')}B" if number else ""
 
 
 def hours(number: float) -> str:

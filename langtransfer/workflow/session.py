@@ -139,7 +139,23 @@ def close(study: Study, workflow: Any) -> None:
             for line in last_words():
                 print(line, file=sys.stderr, flush=True)
         elif study.report.finished():
-            publish_report(study, Path("results/report"))
+            publish_report(study, Path("results/report"), costs_of(study))
+
+
+def costs_of(study: Study) -> dict[str, str]:
+    """Pages of planned and actual cost; nothing, and a line why, where no plan can be made."""
+    # Templates take a quarter of a second that a run without a report does not need.
+    from langtransfer.costs.actual import actuals, costs_csv, costs_page
+
+    runtime = study.config.runtime
+    try:
+        costs = make_plan(study.cells, runtime, named_hardware(runtime))
+    except UserError as error:
+        print(f"no costs.html: {error}", file=sys.stderr, flush=True)
+        return {}
+    found = actuals(costs)
+    page = costs_page(costs, found, study.config.reporting.title)
+    return {"costs.csv": costs_csv(costs, found), "costs.html": page}
 
 
 def last_words() -> Iterator[str]:

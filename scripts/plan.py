@@ -18,7 +18,7 @@ from langtransfer.costs.table import cell_table, notes, stage_table
 from langtransfer.errors import UserError
 from langtransfer.workflow.study import open_study
 
-WIDTH = 100  # where the output is no terminal
+WIDTH = 160  # where the output is no terminal: the paper's longest cell fits
 
 
 def main(argv: Sequence[str] | None = None) -> int:

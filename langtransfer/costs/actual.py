@@ -116,18 +116,18 @@ def page_rows(found: Iterable[Actual]) -> list[dict[str, str]]:
 
 def line(name: str, some: list[Actual]) -> dict[str, str]:
     """Cells added up, as text."""
-    planned, took = sum(a.row.hours for a in some), sum(a.hours for a in some)
+    held = [a for a in some if a.row.work.on_device]
+    planned, took = sum(a.row.hours for a in held), sum(a.hours for a in held)
     counted = [a for a in some if a.tokens is not None]
     speeds = [a for a in some if a.mfu is not None and a.row.cell.stage in TRAINED]
     mean = sum(a.mfu or 0.0 for a in speeds) / len(speeds) if speeds else None
     tokens = sum(a.tokens or 0 for a in counted)
     rates = [a.tokens_per_second for a in some if a.tokens_per_second is not None]
-    on_device = any(a.row.work.on_device for a in some)
     asked = any(a.row.work.calls for a in some)
     return {
         "name": name,
         "planned_hours": hours_text(planned),
-        "hours": hours_text(took) if on_device else "",
+        "hours": hours_text(took),
         "ratio": f"{took / planned:.2f}" if planned else "",
         "planned_tokens": scaled(sum(a.row.work.tokens for a in some)),
         "tokens": scaled(tokens) if counted else "",
@@ -154,6 +154,7 @@ def costs_page(plan: Plan, found: list[Actual], title: str) -> str:
         title=title, hardware=plan.hardware, finished=len(found), cells=len(plan.rows),
         stages=page_rows(found), total=line("total", found) if found else None,
         trained=[line(a.row.cell.path, [a]) for a in trained],
+        asked=any(a.row.work.calls for a in found),
         devices=sorted({a.device for a in found if a.device}),
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from langtransfer.costs.actual import COLUMNS
 from langtransfer.costs.estimates import ESTIMATES
 from langtransfer.resources import ROOT
 from langtransfer.workflow.stages import STAGES
-from tests.studies import TINY, environment, snakemake
+from tests.studies import TINY, environment, processor_seconds, snakemake
 
 PAPER = ROOT / "config.yaml"
 

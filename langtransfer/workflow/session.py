@@ -18,6 +18,7 @@ from langtransfer.disk import full_disk_explained, is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.provenance import RESULTS, WORK
 from langtransfer.reporting.publishing import publish_report
+from langtransfer.workflow.history import remember
 from langtransfer.workflow.study import Study
 from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
@@ -28,6 +29,7 @@ _root = Path.cwd()
 _started = time.time()
 _running = _failed = False
 _worker: subprocess.Popen[bytes] | None = None
+_planned: tuple[Path, Path] | None = None  # config file, and the report it leads to
 
 
 def open_study(
@@ -37,6 +39,7 @@ def open_study(
 
     overrides are what `--config` gave: a cap, or refused, for nothing but the config file is read.
     """
+    global _planned
     given = dict(overrides or {})
     try:
         cap = given.pop(CAP, None)
@@ -47,6 +50,7 @@ def open_study(
             check_hours(study, cap)
             study.write_recipes()
             apply_accepted(study.cells)
+            _planned = path, study.report.folder
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
@@ -110,9 +114,14 @@ def start_worker(workflow: Any) -> None:
 
 
 def remember_start() -> None:
-    """Jobs begin: until success or failure is told, `close` finds a run that was cut short."""
+    """Jobs begin: until success or failure is told, `close` finds a run that was cut short.
+
+    What they make is `gc`'s to keep from now on.
+    """
     global _running
     _running = True
+    if _planned is not None:
+        remember(*_planned)
 
 
 def remember_success() -> None:

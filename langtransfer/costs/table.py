@@ -58,7 +58,7 @@ def notes(plan: Plan) -> Iterator[str]:
     yield (
         f"Hours of one {hardware.name} at {hardware.mfu:.0%} of its peak"
         f" ({hardware.peak['bf16'] / 1e12:g} TFLOP/s in bf16, {hardware.peak['fp32'] / 1e12:g} in"
-        " fp32, in which models are evaluated), so many GPUs take so many times less."
+        " fp32, in which models are evaluated); n GPUs take an n-th of the time."
         if hardware.key != "cpu"
         else f"Hours of {hardware.name} at {hardware.mfu:.0%} of its peak"
         f" ({hardware.peak['fp32'] / 1e12:g} TFLOP/s in fp32)."

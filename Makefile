@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
-        where why diff redo gc verify accept recover
+        plan where why diff redo gc verify accept recover
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ digests: setup ## record that changed code leaves results as they are
 
 schema: setup ## write resources/schema/config.schema.json
 	@$(BIN)/python -m scripts.schema
+
+plan: setup ## what CONFIG will cost: hours, disk, dollars (MAX_GPU_HOURS=n: exit 2 above; ARGS=--cells)
+	@$(BIN)/python -m scripts.plan --config $(CONFIG) $(if $(MAX_GPU_HOURS),--max-gpu-hours $(MAX_GPU_HOURS)) $(ARGS)
 
 where: setup ## CELL=part-of-name: folders of the cells of CONFIG
 	@$(BIN)/python -m scripts.cells --config $(CONFIG) where "$(CELL)"

@@ -18,6 +18,7 @@ from typing import IO, Any
 from xml.etree import ElementTree
 
 from langtransfer.config.references import nearest
+from langtransfer.corpus.archives import BROKEN
 from langtransfer.corpus.jsonl import parse_error, read_lines, read_numbered
 from langtransfer.errors import UserError
 
@@ -63,13 +64,17 @@ def read_table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
     lines = (line + "\n" for _, line in read_lines(path))
     csv.field_size_limit(1 << 30)  # documents are long: the default stops at 128 KiB
     rows = csv.reader(lines, delimiter=delimiter)
-    header = next(rows, [])
-    for row in rows:
-        if row:
-            if len(row) != len(header):
-                remedy = f"has {len(row)} cells for {len(header)} columns: quote or mend it"
-                raise UserError(f"{path}, line {rows.line_num}", row[0][:80], remedy)
-            yield rows.line_num, dict(zip(header, row, strict=True))
+    try:
+        header = next(rows, [])
+        for row in rows:
+            if row:
+                if len(row) != len(header):
+                    remedy = f"has {len(row)} cells for {len(header)} columns: quote or mend it"
+                    raise UserError(f"{path}, line {rows.line_num}", row[0][:80], remedy)
+                yield rows.line_num, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        remedy = f"not a table ({error}): mend or remove it"
+        raise UserError("file", f"{path}, line {rows.line_num}", remedy) from error
 
 
 def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
@@ -123,12 +128,16 @@ def _tsv(path: Path, field: str) -> Rows:
 def _parquet(path: Path, field: str) -> Rows:
     """Streamed row group by row group through `datasets`."""
     from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
 
     try:
         rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         for number, row in enumerate(rows, start=1):
             yield number, text_of(row, field, f"{path}, row {number}")
-    except ValueError as error:  # pyarrow.ArrowInvalid is one
+    # pyarrow.ArrowInvalid is a ValueError, and its OSErrors have no number.
+    except (ValueError, DatasetGenerationError, OSError, NotImplementedError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
         raise UserError("file", str(path), f"not Parquet ({error}): fetch it again") from error
 
 
@@ -164,7 +173,7 @@ def _udhr(path: Path, field: str) -> Rows:
     """One document per article (and the preamble): title and paragraphs."""
     try:
         root = ElementTree.parse(path).getroot()  # expat bounds entity expansion by itself
-    except ElementTree.ParseError as error:
+    except NOT_XML as error:
         raise UserError("file", str(path), f"not XML ({error}): fetch it again") from error
     sections = (node for node in root if node.tag in (f"{UDHR}preamble", f"{UDHR}article"))
     for number, section in enumerate(sections):
@@ -172,6 +181,8 @@ def _udhr(path: Path, field: str) -> Rows:
         yield number, "\n".join(text.strip() for text in texts if text.strip())
 
 
+NOT_XML = (ElementTree.ParseError, LookupError, ValueError)
+"""The last two are for an encoding that is unknown or that expat does not read."""
 UDHR_TEXT = (f"{UDHR}title", f"{UDHR}para")
 
 
@@ -194,11 +205,57 @@ def _tmx(path: Path, field: str) -> Rows:
                         yield number, text
                         break
                 unit.clear()
-    except (ElementTree.ParseError, zipfile.BadZipFile) as error:
+    except (*NOT_XML, *BROKEN, NotImplementedError) as error:
         raise UserError("file", str(path), f"not TMX ({error}): fetch it again") from error
     if not found:
         remedy = f"no segment of {path} is in this language: name one of {', '.join(sorted(there))}"
         raise UserError("field", field, remedy)
+
+
+def _xml(path: Path, field: str) -> Rows:
+    """The text of every element called `field`, whatever its name space: `seg` of cesDoc."""
+    found: set[str] = set()
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for _, node in ElementTree.iterparse(file):
+                found.add(name := str(node.tag).rpartition("}")[2])
+                if name == field:
+                    number += 1
+                    if text := "".join(node.itertext()).strip():
+                        yield number, text
+                    node.clear()
+    except NOT_XML as error:
+        raise UserError("file", str(path), f"not XML ({error}): fetch it again") from error
+    if not number:
+        remedy = f"no element of {path} has this name: name one of {', '.join(sorted(found)[:20])}"
+        raise UserError("field", field, remedy)
+
+
+def _wikiextractor(path: Path, field: str) -> Rows:
+    """Articles between `<doc ...>` and `</doc>`, without these lines and the title's.
+
+    upstream: attardi/wikiextractor, its text form; what it writes with --json is `jsonl`.
+    """
+    article: list[str] | None = None
+    number = 0
+    for at, line in read_lines(path):
+        if line.startswith("<doc "):
+            if article is not None:
+                raise UserError("file", f"{path}, line {at}", "<doc> in a <doc>: fetch it again")
+            article, number = [], at
+        elif line.strip() == "</doc>":
+            if article is None:
+                raise UserError("file", f"{path}, line {at}", "</doc> alone: fetch it again")
+            if text := "\n".join(article[1:]).strip():  # the first line is the title
+                yield number, text
+            article = None
+        elif article is not None:
+            article.append(line)
+        elif line.strip():
+            raise UserError("file", f"{path}, line {at}", "text outside <doc>: not wikiextractor's")
+    if article is not None:
+        raise UserError("file", f"{path}, line {number}", "<doc> has no end: fetch it again")
 
 
 @contextmanager
@@ -229,6 +286,8 @@ READERS: dict[str, Reader] = {
     "flores": _txt,
     "udhr": _udhr,
     "tmx": _tmx,
+    "xml": _xml,
+    "wikiextractor": _wikiextractor,
 }
 
 

@@ -70,7 +70,9 @@ class DatasetRow(Model):
     def _plain(self) -> DatasetRow:
         places = (*([self.location] if self.kind == "https" else []), *self.mirrors)
         if not all(re.match(r"https?://", place) for place in places):
-            raise ValueError("location of kind https and mirrors must begin with http:// or https://")
+            raise ValueError(
+                "location of kind https and mirrors must begin with http:// or https://"
+            )
         if not self.location and self.kind != "rows":
             raise ValueError("location is missing: a folder, URL or hub id")
         names = [part for name in self.files for part in name.split(MEMBER)]

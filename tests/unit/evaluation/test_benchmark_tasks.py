@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from langtransfer.corpus.jsonl import read_json, read_jsonl
 from langtransfer.corpus import archives
 from langtransfer.corpus.archives import unpack
+from langtransfer.corpus.jsonl import read_json, read_jsonl
 from langtransfer.errors import UserError
 from langtransfer.evaluation.benchmarks.knowledge import read_subjects
 from langtransfer.evaluation.benchmarks.questions import read_questions

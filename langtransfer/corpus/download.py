@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +17,14 @@ from langtransfer.errors import UserError
 from langtransfer.provenance import sha256_file
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, RepoFile
     from requests import Response
 
 CHUNK_BYTES = 1 << 16  # a cut connection loses the piece that was being read
 TIMEOUT_SECONDS = (10.0, 60.0)  # our choice: to connect, between two pieces
 ATTEMPTS = 5  # our choice: in a row without a new byte
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0  # our choice: doubled after each attempt
+PATHS_A_REQUEST = 500  # our choice: half of what the hub answers for at once
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "access refused (401): the source wants a log-in; use a mirror or a local copy",
@@ -109,7 +111,9 @@ def download_from_hub(
         if not revision:
             newest = api.repo_info(repo, repo_type=kind).sha
             raise UserError(place, location, f"no revision is given: the newest is {newest}")
-        for name, digest in matching(api, repo, kind, revision, files).items():
+        wanted = matching(api, repo, kind, revision, files)
+        published = _published(api, repo, kind, revision, wanted)
+        for name, digest in wanted.items():
             paths[name] = Path(
                 hf_hub_download(
                     repo, name, repo_type=kind, revision=revision, local_dir=work / "hub",
@@ -117,7 +121,39 @@ def download_from_hub(
                 )
             )  # fmt: skip
             _keep_if_right(paths[name], digest, place)
+            _keep_if_published(paths[name], published[name], place)
     return paths
+
+
+def _published(
+    api: HfApi, repo: str, kind: str, revision: str, wanted: Mapping[str, str]
+) -> dict[str, RepoFile]:
+    """What the commit's tree says of the files; UserError naming one it does not have."""
+    from huggingface_hub import RepoFile
+
+    names = sorted(wanted)
+    found: dict[str, RepoFile] = {}
+    for at in range(0, len(names), PATHS_A_REQUEST):
+        some = names[at : at + PATHS_A_REQUEST]
+        for info in api.get_paths_info(repo, some, revision=revision, repo_type=kind):
+            if isinstance(info, RepoFile):
+                found[info.path] = info
+    if missing := sorted(wanted.keys() - found):
+        remedy = f"no such file at this revision of {repo}: correct files in the row"
+        raise UserError("files", missing[0], remedy)
+    return found
+
+
+def _keep_if_published(path: Path, info: RepoFile, place: str) -> None:
+    """Verify a file against the commit's tree: large ones by sha256, others by git's own hash."""
+    if info.lfs is not None:
+        return _keep_if_right(path, info.lfs.sha256, place)
+    data = path.read_bytes()
+    found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    if found != info.blob_id:
+        path.unlink()
+        remedy = f"has git hash {found}, not the commit's {info.blob_id} ({place}): fetch it again"
+        raise UserError("file", str(path), remedy)
 
 
 def hub_api(location: str) -> tuple[HfApi, str, str]:

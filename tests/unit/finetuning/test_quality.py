@@ -71,7 +71,7 @@ def test_good_pairs_stay(found: dict[str, str]) -> None:
 
 
 def test_real_chinese_records_mostly_stay(shared_data: Path) -> None:
-    """GPT-made and translated by people: what the rules drop of them is mostly a mistake."""
+    """Translated English ones, whose edits are often lost: most of the dropped are echoes."""
     folder = shared_data / "instructions" / "alpaca-zh-en" / "history" / "翻译后的中文数据"
     records = [
         pair(row["instruction"], row["output"], row.get("input") or "")
@@ -80,7 +80,8 @@ def test_real_chinese_records_mostly_stay(shared_data: Path) -> None:
     ]
     dropped = [fault(record) for record in records]
     assert len(records) == 6_229
-    assert sum(found is not None for found in dropped) / len(records) < 0.05
+    assert sum(found is not None for found in dropped) == 73
+    assert dropped.count("echo") == 60
 
 
 @given(st.text())

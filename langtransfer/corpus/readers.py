@@ -10,24 +10,17 @@ import csv
 import itertools
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
-from xml.etree import ElementTree
+from typing import Any
 
 from langtransfer.config.references import nearest
-from langtransfer.corpus.archives import BROKEN
-from langtransfer.corpus.jsonl import parse_error, read_lines, read_numbered
+from langtransfer.corpus.jsonl import parse_error, read_json, read_lines, read_numbered
+from langtransfer.corpus.xml_readers import read_tmx, read_udhr, read_xml
 from langtransfer.errors import UserError
 
 Rows = Iterator[tuple[int, str]]
 Reader = Callable[[Path, str], Rows]
-
-UDHR = "{http://efele.net/udhr}"
-"""XML name space of the Universal Declaration files, https://efele.net/udhr"""
-XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read_documents(format: str, paths: Mapping[str, Path], field: str) -> Iterator[dict[str, str]]:
@@ -89,6 +82,14 @@ def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
     return str(row[field])
 
 
+def paragraphs_of(row: Mapping[str, Any], field: str, place: str) -> str:
+    """As `text_of`, a list of texts joined by line feeds: how books keep their paragraphs."""
+    value = row.get(field)
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    return text_of(row, field, place)
+
+
 def whole_characters(text: str) -> str:
     """Text with halves of surrogate pairs (`\\ud83d` alone in JSON) replaced: no UTF-8 has them."""
     if text.isascii():
@@ -107,12 +108,22 @@ def _read_array(path: Path) -> list[Any]:
 
 def _jsonl(path: Path, field: str) -> Rows:
     for number, row in read_numbered(path):
-        yield number, text_of(row, field, f"{path}, line {number}")
+        yield number, paragraphs_of(row, field, f"{path}, line {number}")
 
 
 def _json(path: Path, field: str) -> Rows:
     for number, row in read_objects(path):
-        yield number, text_of(row, field, f"{path}, item {number}")
+        yield number, paragraphs_of(row, field, f"{path}, item {number}")
+
+
+def _squad(path: Path, field: str) -> Rows:
+    """The paragraphs that questions are asked about, once each: SQuAD 1.1 and its translations."""
+    number = 0
+    for article in read_json(path).get("data") or ():
+        for paragraph in article.get("paragraphs") or () if isinstance(article, dict) else ():
+            number += 1
+            row = paragraph if isinstance(paragraph, dict) else {}
+            yield number, text_of(row, "context", f"{path}, paragraph {number}")
 
 
 def _csv(path: Path, field: str) -> Rows:
@@ -169,69 +180,6 @@ def _storybook(path: Path, field: str) -> Rows:
     yield 1, "\n".join(text.removeprefix("# ") for text in texts if text)
 
 
-def _udhr(path: Path, field: str) -> Rows:
-    """One document per article (and the preamble): title and paragraphs."""
-    try:
-        root = ElementTree.parse(path).getroot()  # expat bounds entity expansion by itself
-    except NOT_XML as error:
-        raise UserError("file", str(path), f"not XML ({error}): fetch it again") from error
-    sections = (node for node in root if node.tag in (f"{UDHR}preamble", f"{UDHR}article"))
-    for number, section in enumerate(sections):
-        texts = (node.text or "" for node in section.iter() if node.tag in UDHR_TEXT)
-        yield number, "\n".join(text.strip() for text in texts if text.strip())
-
-
-NOT_XML = (ElementTree.ParseError, LookupError, ValueError)
-"""The last two are for an encoding that is unknown or that expat does not read."""
-UDHR_TEXT = (f"{UDHR}title", f"{UDHR}para")
-
-
-def _tmx(path: Path, field: str) -> Rows:
-    """Segments of one language (`field`, as xml:lang) of a translation memory, zipped or not.
-
-    upstream: TMX 1.4b. Formatting codes inside a segment are read as its text.
-    """
-    there: set[str] = set()
-    found = False
-    try:
-        with _opened_tmx(path) as file:
-            nodes = (node for _, node in ElementTree.iterparse(file))  # streamed, bombs as above
-            for number, unit in enumerate((node for node in nodes if node.tag == "tu"), start=1):
-                for variant in unit.iter("tuv"):
-                    there.add(language := variant.get(XML_LANG, ""))
-                    text = "".join(s for seg in variant.iter("seg") for s in seg.itertext()).strip()
-                    if text and language.lower() == field.lower():
-                        found = True
-                        yield number, text
-                        break
-                unit.clear()
-    except (*NOT_XML, *BROKEN, NotImplementedError) as error:
-        raise UserError("file", str(path), f"not TMX ({error}): fetch it again") from error
-    if not found:
-        remedy = f"no segment of {path} is in this language: name one of {', '.join(sorted(there))}"
-        raise UserError("field", field, remedy)
-
-
-def _xml(path: Path, field: str) -> Rows:
-    """The text of every element called `field`, whatever its name space: `seg` of cesDoc."""
-    found: set[str] = set()
-    number = 0
-    try:
-        with path.open("rb") as file:
-            for _, node in ElementTree.iterparse(file):
-                found.add(name := str(node.tag).rpartition("}")[2])
-                if name == field:
-                    number += 1
-                    if text := "".join(node.itertext()).strip():
-                        yield number, text
-                    node.clear()
-    except NOT_XML as error:
-        raise UserError("file", str(path), f"not XML ({error}): fetch it again") from error
-    if not number:
-        remedy = f"no element of {path} has this name: name one of {', '.join(sorted(found)[:20])}"
-        raise UserError("field", field, remedy)
-
-
 def _wikiextractor(path: Path, field: str) -> Rows:
     """Articles between `<doc ...>` and `</doc>`, without these lines and the title's.
 
@@ -258,21 +206,6 @@ def _wikiextractor(path: Path, field: str) -> Rows:
         raise UserError("file", f"{path}, line {number}", "<doc> has no end: fetch it again")
 
 
-@contextmanager
-def _opened_tmx(path: Path) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            yield file
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.lower().endswith(".tmx")]
-        if len(names) != 1:
-            remedy = f"must hold one file .tmx, not {len(names)}: unpack it and name them"
-            raise UserError("file", str(path), remedy)
-        with archive.open(names[0]) as file:
-            yield file
-
-
 READERS: dict[str, Reader] = {
     "jsonl": _jsonl,
     "json": _json,
@@ -284,10 +217,11 @@ READERS: dict[str, Reader] = {
     "alpaca": _alpaca,
     "storybook": _storybook,
     "flores": _txt,
-    "udhr": _udhr,
-    "tmx": _tmx,
-    "xml": _xml,
+    "udhr": read_udhr,
+    "tmx": read_tmx,
+    "xml": read_xml,
     "wikiextractor": _wikiextractor,
+    "squad": _squad,
 }
 
 

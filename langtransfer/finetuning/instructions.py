@@ -175,6 +175,15 @@ def _firefly(row: Mapping[str, Any], place: str) -> Pair:
     }  # fmt: skip
 
 
+def _seed_task(row: Mapping[str, Any], place: str) -> Pair:
+    """Self-Instruct's seed tasks: `{"id", "instruction", "instances": [{"input", "output"}]}`."""
+    instances = row.get("instances")
+    if not isinstance(instances, list) or not instances or not isinstance(instances[0], dict):
+        raise UserError(place, instances, "instances must be a list of {input, output}: mend it")
+    first = {**instances[0], "instruction": text_of(row, "instruction", place)}
+    return {"id": text_of(row, "id", place), **_alpaca(first, place)}
+
+
 RECORDS: dict[str, Record] = {
     "alpaca": _alpaca,
     "belle": _belle,
@@ -182,4 +191,5 @@ RECORDS: dict[str, Record] = {
     "bactrian-x": _bactrian,
     "prompt-response": _prompt_response,
     "firefly": _firefly,
+    "seed-tasks": _seed_task,
 }

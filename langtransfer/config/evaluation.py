@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from langtransfer.config.base import Language, Model, Name
+from langtransfer.config.base import Endpoint, Language, Model, Name
 from langtransfer.config.corpus import DatasetIdentity
 
 BenchmarkKind = Literal["response-quality", "knowledge", "text"]
@@ -107,6 +107,10 @@ class GenerateCell(GenerateConfig):
     template: Name
 
 
+NamedEndpoint = Annotated[Endpoint | None, Field(exclude_if=lambda value: value is None)]
+"""Left out of recipes where it is not given: whoever names none keeps the keys there were."""
+
+
 class JudgeChecks(Model):
     """How far the judge agrees with itself; results in the `checks` of `summary.json`."""
 
@@ -124,9 +128,12 @@ class JudgeConfig(Model):
 
     kind: Literal["reference", "openai"]
     """reference: offline, from known answers, always labelled so; openai: a chat model behind
-    any OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY from the environment)."""
+    any OpenAI-compatible endpoint (OPENAI_API_KEY from the environment)."""
     model: str = ""
     """Model name sent to the endpoint; part of the result's identity."""
+    base_url: NamedEndpoint = None
+    """Endpoint that is asked, part of the result's identity; null asks OPENAI_BASE_URL's of the
+    environment, whichever that is."""
     prompt: Name = "llm-eval-0-3"
     """File `resources/prompts/judge/<prompt>.jinja`; part of the result's identity."""
     temperature: float | None = Field(default=0.0, ge=0)
@@ -137,6 +144,8 @@ class JudgeConfig(Model):
     def _model_named(self) -> JudgeConfig:
         if (self.kind == "openai") != bool(self.model):
             raise ValueError("give judge.model exactly when judge.kind is openai")
+        if self.kind == "reference" and self.base_url is not None:
+            raise ValueError("judge.base_url is for kind openai: the reference judge is a rule")
         if self.kind == "reference" and self.checks.items:
             raise ValueError("judge.checks are for kind openai: the reference judge is a rule")
         return self
@@ -167,11 +176,19 @@ class TranslateBenchmarkConfig(Model):
     """`translate_benchmark`: questions of a benchmark in a language nobody published them in."""
 
     model: str = ""
-    """Chat model that translates, at the judge's endpoint; needed where no file is ready."""
+    """Chat model that translates; needed where no file is ready."""
+    base_url: NamedEndpoint = None
+    """As `score.judge.base_url`."""
     prompt: Name = "llm-eval"
     """File `resources/prompts/translate/<prompt>.jinja`."""
     temperature: float | None = Field(default=0.0, ge=0)
     """Sampling temperature asked for; null sends none."""
+
+    @model_validator(mode="after")
+    def _model_named(self) -> TranslateBenchmarkConfig:
+        if self.base_url is not None and not self.model:
+            raise ValueError("base_url is where model is asked: name the model")
+        return self
 
 
 class TranslateBenchmarkCell(Model):

@@ -136,6 +136,56 @@ def test_where_and_how_fast_decides_nothing(tmp_path: Path) -> None:
     assert {p: c.key for p, c in cells(study(tmp_path, *rows, runtime=runtime)).items()} == keys
 
 
+def test_an_endpoint_counts_where_the_config_names_it(tmp_path: Path) -> None:
+    def keys(**judge: Any) -> dict[str, str]:
+        judge = {"kind": "openai", "model": "x"} | judge
+        made = study(tmp_path, SWAHILI, CHINESE, score={"judge": judge})
+        return {path: cell.key for path, cell in cells(made).items()}
+
+    unnamed = keys()
+    assert keys(base_url=None) == unnamed
+    one, other = keys(base_url="https://a.org/v1/"), keys(base_url="https://b.org/v1")
+    assert keys(base_url="https://a.org/v1") == one
+    assert one.keys() == other.keys() == unnamed.keys()
+    changed = {
+        path.split("/")[0] for path in one if len({unnamed[path], one[path], other[path]}) > 1
+    }
+    assert changed == {"score", "tables", "figures", "claims", "report"}
+    assert all(len({unnamed[p], one[p], other[p]}) == 3 for p in one if p.startswith("score/"))
+
+
+def test_an_endpoint_that_names_none_is_in_no_recipe(tmp_path: Path) -> None:
+    made = cells(study(tmp_path, SWAHILI, translate_benchmark={"model": "x"}))
+    assert "base_url" not in made["translate_benchmark/llm-eval/zh"].recipe["config"]["translator"]
+    scores = [cell for path, cell in made.items() if path.startswith("score/")]
+    assert scores
+    assert not any("base_url" in cell.recipe["config"]["judge"] for cell in scores)
+
+
+@pytest.mark.parametrize("section", ["score.judge", "translate_benchmark"])
+@pytest.mark.parametrize("address", ["https://me:hush@a.org/v1", "https://a.org/v1?key=hush"])
+def test_no_secret_in_an_endpoint(tmp_path: Path, section: str, address: str) -> None:
+    model = {"model": "x", "base_url": address}
+    sections: dict[str, Any] = {
+        "score.judge": {"score": {"judge": {"kind": "openai"} | model}},
+        "translate_benchmark": {"translate_benchmark": model},
+    }
+    with pytest.raises(UserError, match=r"base_url: '\(not shown\)': .*environment") as caught:
+        study(tmp_path, SWAHILI, **sections[section])
+    assert caught.value.field == f"{section}.base_url"
+    assert "hush" not in str(caught.value)
+
+
+def test_an_endpoint_needs_somebody_to_ask(tmp_path: Path) -> None:
+    for sections, words in (
+        ({"score": {"judge": {"kind": "reference", "base_url": "https://a.org"}}}, "for kind op"),
+        ({"translate_benchmark": {"base_url": "https://a.org"}}, "name the model"),
+        ({"score": {"judge": {"kind": "openai", "model": "x", "base_url": "a.org"}}}, "give http"),
+    ):
+        with pytest.raises(UserError, match=words):
+            study(tmp_path, SWAHILI, **sections)
+
+
 def test_the_papers_study_translates_and_calibrates() -> None:
     from langtransfer.config.loading import load_config
 

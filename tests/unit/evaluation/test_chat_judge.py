@@ -149,6 +149,83 @@ def test_every_verdict_comes_despite_misbehaviour(server: ChatServer, make_cell:
     assert "checks" not in summary(job)
 
 
+def completion(*choices: Any, **fields: Any) -> dict[str, Any]:
+    return {"id": "x", "object": "chat.completion", "choices": list(choices)} | fields
+
+
+def choice(**fields: Any) -> dict[str, Any]:
+    good = {"role": "assistant", "content": json.dumps(GOOD)}
+    return {"index": 0, "finish_reason": "stop", "message": good} | fields
+
+
+# What endpoints that only resemble the protocol have been seen, or must be feared, to send.
+SHAPES: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "an error with status 200": {"error": {"message": "overloaded"}},
+    "no choices": completion(),
+    "choices are null": completion(choices=None),
+    "choices are text": completion(choices="abc"),
+    "choices are an object": completion(choices={"0": choice()}),
+    "choice is null": completion(None),
+    "choice is text": completion("abc"),
+    "choice without message": completion({"index": 0, "finish_reason": "stop"}),
+    "message is null": completion(choice(message=None)),
+    "message is text": completion(choice(message="abc")),
+    "message is a list": completion(choice(message=[json.dumps(GOOD)])),
+    "content is missing": completion(choice(message={"role": "assistant"})),
+    "content is null": completion(choice(message={"content": None})),
+    "content is empty": completion(choice(message={"content": ""})),
+    "content is a number": completion(choice(message={"content": 3})),
+    "content is the object itself": completion(choice(message={"content": GOOD})),
+    "content is in parts": completion(
+        choice(message={"content": [{"type": "text", "text": json.dumps(GOOD)}]})
+    ),
+}
+# Good answers in spite of what stands beside them; tokens by our own rule.
+ODD_USAGE: dict[str, Any] = {
+    "usage is null": None,
+    "usage is text": "many",
+    "usage is empty": {},
+    "tokens are null": {"prompt_tokens": None, "completion_tokens": 1},
+    "tokens are text": {"prompt_tokens": "9", "completion_tokens": "1"},
+}
+
+
+@pytest.mark.parametrize("mode", ["online", "batch"])
+def test_completions_of_odd_shapes_are_asked_for_again(
+    server: ChatServer, make_cell: Cell, mode: str
+) -> None:
+    good = server.completion
+    odd = SHAPES | {name: completion(choice(), usage=usage) for name, usage in ODD_USAGE.items()}
+
+    def shaped(body: dict[str, Any], behaviour: str) -> dict[str, Any]:
+        return odd[behaviour] if behaviour in odd else good(body, behaviour)
+
+    server.completion = shaped  # type: ignore[method-assign]
+    server.plan = plan({f"q{i}": [name, "ok"] for i, name in enumerate(odd)})
+    job = make_cell("shapes", len(odd), judge_mode=mode)
+    stats = score.run(job)
+    rows = list(read_jsonl(job.out / "scores.jsonl"))
+    assert len(rows) == len(odd)
+    assert all({a: row[a] for a in ASPECTS} == GOOD for row in rows)
+    assert {name: server.behaved[name] for name in odd} == dict.fromkeys(odd, 1)
+    assert server.behaved["ok"] == len(SHAPES)
+    assert stats["requests"] == len(odd) + len(SHAPES)
+    # Of the odd ones none told how many tokens it took.
+    assert stats["tokens"] > len(SHAPES) * 110 + len(odd) * 400
+
+
+def test_a_batch_file_has_a_line_a_line_feed_and_no_other(
+    server: ChatServer, make_cell: Cell
+) -> None:
+    separators = "\u2028\u2029\x85"  # line ends for Python's splitlines; JSON may hold them bare
+    server.answer, server.plan = lambda message: FENCED + separators, plan({})
+    job = make_cell("separators", 3, judge_mode="batch")
+    assert score.run(job)["requests"] == 3
+    assert any(separators in text for text in server.files.values())
+    assert [row["id"] for row in read_jsonl(job.out / "scores.jsonl")] == ["q0", "q1", "q2"]
+
+
 def test_what_is_sent(
     server: ChatServer, make_cell: Cell, capsys: pytest.CaptureFixture[str]
 ) -> None:

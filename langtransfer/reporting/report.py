@@ -48,6 +48,7 @@ def page(tables: Path, figures: Path, claims: Path, config: ReportCell) -> str:
         perplexity=views.perplexity_rows(tables),
         languages=languages, beside=beside,
         knowledge=read_csv(tables / "figure2_knowledge.csv"),
+        averages=read_csv(tables / "knowledge_averages.csv"),
         switching=read_csv(tables / "figure4_code_switching.csv"),
         alignment=views.alignment_rows(tables),
         retained=read_csv(tables / "english_retained.csv"),

@@ -14,6 +14,8 @@ import numpy as np
 from langtransfer.config.evaluation import ReportingConfig, ReportRow
 from langtransfer.reporting.contrasts import Stratum, compare, estimate
 from langtransfer.reporting.csvfile import Record, number
+from langtransfer.reporting.knowledge_averages import COLUMNS as AVERAGE_COLUMNS
+from langtransfer.reporting.knowledge_averages import average_rows
 from langtransfer.reporting.paper import ASPECTS, load_paper, paper_scores
 from langtransfer.reporting.results import Observations, is_base, on_target
 from langtransfer.reporting.switching import (
@@ -48,6 +50,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "figure2_knowledge": (
         *MODEL, *TUNING, "evaluated", "benchmark", "accuracy", "low", "high", "n", "chance",
     ),
+    "knowledge_averages": (*MODEL, *TUNING, "evaluated", "benchmark", *AVERAGE_COLUMNS),
     "figure4_code_switching": (
         *MODEL, *TUNING, "benchmark", "rate", "low", "high", "n", "by_line", "by_word",
         "intruders", "paper_low", "paper_high", "empty", "lpr", "wpr", "identifier",
@@ -100,6 +103,11 @@ def make_tables(
         "table3_languages": [language_row(found, judge, settings) for found in base],
         "figure2_knowledge": [
             knowledge_row(found, settings) for found in rows("knowledge", lambda _: True)
+        ],
+        "knowledge_averages": [
+            {**identity(found.row, *MODEL, *TUNING, "evaluated", "benchmark"), **average}
+            for found in rows("knowledge", lambda _: True)
+            for average in average_rows(found, settings)
         ],
         "figure4_code_switching": [
             switching_row(found, settings) for found in rows("code_switching", on_target)

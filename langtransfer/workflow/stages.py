@@ -61,8 +61,8 @@ STAGES: dict[str, tuple[int, type[Model]]] = {
     "knowledge": (2, KnowledgeCell),
     "perplexity": (1, PerplexityCell),
     "alignment": (1, AlignmentCell),
-    "tables": (2, TablesCell),
+    "tables": (3, TablesCell),
     "figures": (2, FiguresCell),
     "claims": (2, ClaimsCell),
-    "report": (2, ReportCell),
+    "report": (3, ReportCell),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting import advice, answers, claims, crossover
 from langtransfer.reporting.csvfile import Record
+from langtransfer.reporting.knowledge_averages import average_rows
 from langtransfer.reporting.tables import COLUMNS, make_tables
 from langtransfer.reporting.vocabularies import vocabulary_records
 from langtransfer.resources import ROOT
@@ -122,6 +124,40 @@ def test_knowledge_has_wilson_intervals_and_chance(tables: Tables) -> None:
     hits = round(found["accuracy"] * found["n"])
     assert (found["low"], found["high"]) == wilson(hits, 120)
     assert found["chance"] == 0.25
+
+
+def test_averages_weigh_files_alike_and_points_by_their_worth(
+    study: FakeStudy, settings: ReportingConfig, tables: Tables
+) -> None:
+    found = row(tables, "knowledge_averages", label="LLaMA", language="zh", evaluated="zh")
+    assert (found["average"], found["names"], found["n"]) == ("both", "history, law", 120)
+    # Ten questions of law beside all of history: half of the average all the same.
+    made = next(
+        o for o in study.results() if o.row.stage == "knowledge" and o.row.evaluated == "zh"
+    )
+    subjects = np.array(made.subjects)
+    kept = np.flatnonzero((subjects == "history") | (np.cumsum(subjects == "law") <= 10))
+    correct = np.arange(len(kept)) % 3 == 0
+    values = {
+        "correct": correct.astype(np.float64), "chance": np.full(len(kept), 0.25),
+        "points": np.where(correct, 6.0, 2.0),
+    }  # fmt: skip
+    few = replace(
+        made, ids=tuple(made.ids[i] for i in kept), subjects=tuple(subjects[kept]), values=values
+    )
+    by_files, by_points = average_rows(few, settings)
+    history = subjects[kept] == "history"
+    assert (history.sum(), (~history).sum()) == (60, 10)
+    halves = correct[history].mean(), correct[~history].mean()
+    assert by_files["value"] == pytest.approx(np.mean(halves))
+    assert by_files["low"] < by_files["value"] < by_files["high"]
+    assert (by_files["parts"], by_files["points"], by_files["chance"]) == (2, None, 0.25)
+    earned, full = 6 * correct.sum(), 6 * correct.sum() + 2 * (~correct).sum()
+    assert by_points["average"] == "scoring rate"
+    assert by_points["value"] == pytest.approx(earned / full)
+    assert (by_points["points"], by_points["chance"]) == (full, 0.25)
+    unknown = replace(few, values=values | {"chance": np.full(len(kept), np.nan)})
+    assert [record["chance"] for record in average_rows(unknown, settings)] == [None, None]
 
 
 def test_switching_counts_intruders(tables: Tables) -> None:

@@ -133,7 +133,7 @@ def test_in_bf16_the_accuracy_is_the_stock_backends(
     stock = sum(bool(sample["acc"]) for sample in both.samples) / len(both.samples)
     largest = max(abs(a - b) for pair in both.scores() for a, b in zip(*pair, strict=True))
     both.told(
-        f"bf16: log-likelihoods within {largest:.2g}, accuracy {ours:.4f}, stock {stock:.4f}, {equal / len(both.rows):.2%} of "
-        "predictions equal"
+        f"bf16: log-likelihoods within {largest:.2g}, accuracy {ours:.4f}, stock {stock:.4f}, "
+        f"{equal / len(both.rows):.2%} of predictions equal"
     )
     assert ours == pytest.approx(stock, abs=0.02)

@@ -5,7 +5,8 @@ Reads: results.<cell>/{scores,predictions,documents,alignment,code_switching}.js
        vocabularies.<cell>/vocabulary_report.json
 Writes: table1_response_quality.csv table2_perplexity.csv table3_languages.csv
         figure2_knowledge.csv knowledge_averages.csv figure4_code_switching.csv
-        english_retained.csv by_category.csv vocabulary.csv alignment.csv
+        written_exams.csv switched_prompts.csv english_retained.csv by_category.csv
+        vocabulary.csv alignment.csv switching_matrix.csv switching_quality.csv
         calibration.csv (where the study calibrates its judge)
 """
 

@@ -29,6 +29,11 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 """Formats of each kind of benchmark."""
 
+EXAMS = ("gaokao-subjective",)
+"""Formats of response quality that examine knowledge: reported apart from the paper's tables on
+LLM-Eval and its claims. Code-switching means nothing there, where the right answer to a Chinese
+question may be in English."""
+
 
 class BenchmarkConfig(Model):
     """One entry of `benchmarks`."""
@@ -57,6 +62,9 @@ class BenchmarkConfig(Model):
     translate_from: Language | None = None
     """Language the questions are published in (response quality): `translate_benchmark` makes them
     in every other one, from a file where the registry has a row for that very language."""
+    switched_tunings: tuple[str, ...] = ()
+    """Tunings after which the questions are asked once more, with a clause of the source language
+    in each (response quality): how often do answers follow it?"""
 
     @model_validator(mode="after")
     def _translatable(self) -> BenchmarkConfig:
@@ -64,6 +72,14 @@ class BenchmarkConfig(Model):
             raise ValueError("translate_from is for kind response-quality")
         if self.translate_from is not None and self.format == "atlas":
             raise ValueError("the atlas is made in every language: leave translate_from out")
+        return self
+
+    @model_validator(mode="after")
+    def _switchable(self) -> BenchmarkConfig:
+        if self.switched_tunings and (self.kind != "response-quality" or self.format in EXAMS):
+            raise ValueError("switched_tunings are for kind response-quality, exams apart")
+        if self.tunings is not None and set(self.switched_tunings) - set(self.tunings):
+            raise ValueError("switched_tunings must be among tunings")
         return self
 
     @model_validator(mode="after")
@@ -93,6 +109,14 @@ class FetchBenchmarkCell(Model):
     split: Literal["val", "test"]
     seed: int
     identity: DatasetIdentity
+
+
+class SwitchPromptsCell(Model):
+    """Slice of one `switch_prompts` cell."""
+
+    language: Language
+    source: Language
+    """Language of the clause."""
 
 
 class GenerateConfig(Model):
@@ -357,6 +381,8 @@ class ReportRow(Model):
     benchmark: str
     format: str
     adopted: bool
+    prompts: Literal["plain", "switched"] = "plain"
+    """switched: each question had a clause of the source language in it."""
 
 
 class VocabularyRow(Model):

@@ -49,6 +49,8 @@ def page(tables: Path, figures: Path, claims: Path, config: ReportCell) -> str:
         languages=languages, beside=beside,
         knowledge=read_csv(tables / "figure2_knowledge.csv"),
         averages=read_csv(tables / "knowledge_averages.csv"),
+        exams=read_csv(tables / "written_exams.csv"),
+        switched_prompts=read_csv(tables / "switched_prompts.csv"),
         switching=read_csv(tables / "figure4_code_switching.csv"),
         alignment=views.alignment_rows(tables),
         retained=read_csv(tables / "english_retained.csv"),

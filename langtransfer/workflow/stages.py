@@ -20,6 +20,7 @@ from langtransfer.config.evaluation import (
     PerplexityCell,
     ReportCell,
     ScoreCell,
+    SwitchPromptsCell,
     TablesCell,
     TranslateBenchmarkCell,
 )
@@ -54,6 +55,7 @@ STAGES: dict[str, tuple[int, type[Model]]] = {
     "finetune": (2, FinetuneCell),
     "fetch_benchmark": (2, FetchBenchmarkCell),
     "translate_benchmark": (1, TranslateBenchmarkCell),
+    "switch_prompts": (1, SwitchPromptsCell),
     "generate": (1, GenerateCell),
     "score": (2, ScoreCell),
     "calibrate_judge": (1, CalibrateJudgeCell),

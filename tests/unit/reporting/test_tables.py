@@ -13,6 +13,7 @@ from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting import advice, answers, claims, crossover
 from langtransfer.reporting.csvfile import Record
 from langtransfer.reporting.knowledge_averages import average_rows
+from langtransfer.reporting.results import Observations
 from langtransfer.reporting.tables import COLUMNS, make_tables
 from langtransfer.reporting.vocabularies import vocabulary_records
 from langtransfer.resources import ROOT
@@ -37,7 +38,8 @@ def test_every_record_has_its_columns_and_no_other(tables: Tables) -> None:
     assert set(tables) == set(COLUMNS)
     for name, records in tables.items():
         # The same answers are switched for all made-up models: none has a clean one beside it.
-        assert records or name == "switching_quality"
+        # Switched prompts and exams have tests of their own.
+        assert records or name in ("switching_quality", "switched_prompts", "written_exams")
         assert all(set(record) == set(COLUMNS[name]) for record in records), name
 
 
@@ -165,6 +167,67 @@ def test_switching_counts_intruders(tables: Tables) -> None:
     assert found["rate"] == pytest.approx(2 / 60)
     assert found["intruders"] == "Latn:2"
     assert (found["by_line"], found["by_word"]) == (0.0, pytest.approx(2 / 60))
+
+
+def only(study: FakeStudy, stage: str, **wanted: object) -> Observations:
+    """One row's results."""
+    (found,) = (
+        o for o in study.results()
+        if o.row.stage == stage and wanted.items() <= o.row.model_dump().items()
+    )  # fmt: skip
+    return found
+
+
+def test_answers_to_switched_prompts_stand_beside_plain_ones_and_nowhere_else(
+    study: FakeStudy, settings: ReportingConfig, tables: Tables
+) -> None:
+    plain = only(study, "code_switching", label="LLaMA", language="zh", tuning="200")
+    row_of = plain.row.model_copy(update={"prompts": "switched", "cell": "switched"})
+    hits = np.zeros(plain.n)
+    hits[:30] = 1  # the two that switch anyway, and 28 more
+    more = replace(plain, row=row_of, values=dict(plain.values) | {"any": hits})
+    few = replace(
+        more, ids=more.ids[:40], categories=more.categories[:40], intruders=more.intruders[:40],
+        values={name: values[:40] for name, values in more.values.items()},
+    )  # fmt: skip
+    made = make_tables([*study.results(), more], [], "reference", settings)
+    assert {n: r for n, r in made.items() if n not in ("switched_prompts", "vocabulary")} == {
+        n: r for n, r in tables.items() if n not in ("switched_prompts", "vocabulary")
+    }
+    (found,) = made["switched_prompts"]
+    assert (found["label"], found["tuning"], found["benchmark"]) == ("LLaMA", "200", "llm-eval")
+    assert (found["plain_rate"], found["rate"]) == (pytest.approx(2 / 60), 0.5)
+    assert (found["plain_low"], found["plain_high"]) == wilson(2, 60)
+    assert (found["low"], found["high"]) == wilson(30, 60)
+    assert found["change"] == pytest.approx(28 / 60)
+    assert found["change_low"] < found["change"] < found["change_high"]
+    assert (found["pairs"], found["p"]) == (60, pytest.approx(2 / 2**28))
+    (found,) = make_tables([*study.results(), few], [], "reference", settings)["switched_prompts"]
+    assert (found["n"], found["plain_n"], found["pairs"]) == (40, 60, 40)
+    nothing = replace(
+        few, ids=(), categories=(), intruders=(),
+        values={name: values[:0] for name, values in few.values.items()},
+    )  # fmt: skip
+    (found,) = make_tables([*study.results(), nothing], [], "reference", settings)[
+        "switched_prompts"
+    ]
+    assert (found["rate"], found["change"], found["p"], found["pairs"]) == (None, None, None, 0)
+
+
+def test_written_exams_stand_beside_nothing_of_the_papers(
+    study: FakeStudy, settings: ReportingConfig, tables: Tables
+) -> None:
+    answers = only(study, "score", label="LLaMA", language="zh", evaluated="zh", tuning="1k")
+    changed = {"benchmark": "exams", "format": "gaokao-subjective", "cell": "exams"}
+    exam = replace(answers, row=answers.row.model_copy(update=changed))
+    made = make_tables([*study.results(), exam], [], "reference", settings)
+    (found,) = made["written_exams"]
+    same = row(tables, "table1_response_quality", label="LLaMA", language="zh", tuning="1k")
+    assert same["paper_AVG"] == 1.224
+    assert found["AVG"] == same["AVG"]
+    assert not any(name.startswith("paper") for name in found)
+    assert made["table1_response_quality"] == tables["table1_response_quality"]
+    assert len(made["by_category"]) == len(tables["by_category"]) + len(set(exam.categories))
 
 
 def test_layers_are_reported_on_documents_that_did_not_choose(

@@ -32,7 +32,7 @@ def study(folder: Path, *rows: str, **sections: Any) -> Study:
     content = expanded()
     content["runtime"]["registry"] = str(registry)
     content["benchmarks"]["llm-eval"] |= {
-        "dataset": "q", "format": "llm-eval", "translate_from": "sw",
+        "dataset": "q", "format": "llm-eval", "translate_from": "sw", "switched_tunings": [],
     }  # fmt: skip
     for name, change in sections.items():
         content[name] |= change
@@ -88,6 +88,61 @@ def test_what_is_missing_is_named_before_anything_runs(
 ) -> None:
     with pytest.raises(UserError, match=words):
         _ = study(tmp_path, SWAHILI, **sections).cells
+
+
+def test_switched_prompts_are_made_of_the_questions_and_their_source(tmp_path: Path) -> None:
+    content = expanded()
+    content["benchmarks"]["llm-eval"]["switched_tunings"] = ["t40"]
+    made = Study(parse_config(content), SourceHashes(tmp_path / "hashes.json"))
+    found = cells(made)
+    for language in ("sw", "zh"):
+        mixed = found[f"switch_prompts/llm-eval/{language}"]
+        assert dict(mixed.parents) == {
+            "questions": found[f"fetch_benchmark/llm-eval/{language}"],
+            "source": found["fetch_benchmark/llm-eval/en"],
+        }
+        plain = found[f"generate/base/t40.{language}.s1/llm-eval/{language}"]
+        answers = found[f"generate/base/t40.{language}.s1/llm-eval.switched/{language}"]
+        assert dict(answers.parents) == dict(plain.parents) | {"benchmark": mixed}
+        judged = found[f"code_switching/base/t40.{language}.s1/llm-eval.switched/{language}"]
+        assert dict(judged.parents) == {"answers": answers, "benchmark": mixed}
+    assert not [path for path in found if path.startswith("score/") and ".switched/" in path]
+    tables, claims = found["tables/study"], found["claims/study"]
+    assert [role for role in tables.parents if ".switched/" in role]
+    assert not [role for role in claims.parents if ".switched/" in role]
+    rows = tables.recipe["config"]["rows"]
+    switched = {(row["benchmark"], row["tuning"]) for row in rows if row["prompts"] == "switched"}
+    assert switched == {("llm-eval", "t40")}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"switched_tunings": ["t41"]}, "unknown tuning; did you mean t40"),
+        ({"switched_tunings": ["none"]}, "unknown tuning"),
+        ({"switched_tunings": ["t40"], "tunings": ["t40-sequence"]}, "must be among tunings"),
+        ({"format": "gaokao-subjective"}, "exams apart"),
+        ({"kind": "knowledge"}, "for kind response-quality"),
+    ],
+)
+def test_switched_prompts_that_nobody_would_be_asked(change: dict[str, Any], words: str) -> None:
+    content = expanded()
+    content["benchmarks"]["llm-eval"] |= change
+    with pytest.raises(UserError, match=words):
+        parse_config(content)
+
+
+def test_exams_are_judged_and_stand_apart(tmp_path: Path) -> None:
+    exams = "exams,zh,file,HERE,,zh.jsonl,gaokao-subjective"
+    entry = {
+        "kind": "response-quality", "dataset": "exams", "format": "gaokao-subjective",
+        "languages": ["zh"],
+    }  # fmt: skip
+    found = cells(study(tmp_path, SWAHILI, CHINESE, exams, benchmarks={"exams": entry}))
+    asked = {path.split("/")[0] for path in found if "/exams/" in path}
+    assert asked == {"fetch_benchmark", "generate", "score"}  # answers may rightly be in English
+    assert [role for role in found["tables/study"].parents if "/exams/" in role]
+    assert not [role for role in found["claims/study"].parents if "/exams/" in role]
 
 
 def test_translations_are_for_questions(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
-        where why diff redo gc verify accept
+        where why diff redo gc verify accept publish receive needed status
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -79,3 +79,18 @@ verify: setup ## rehash everything; name what differs
 
 accept: setup ## CELL=name KEY=older REASON="...": an older result stands for the expected one
 	@$(BIN)/python -m scripts.cells --config $(CONFIG) accept "$(CELL)" "$(KEY)" "$(REASON)"
+
+share = $(BIN)/python -m scripts.share --config $(CONFIG)
+on = $(if $(REMOTE),--remote "$(REMOTE)")
+
+publish: setup ## data to the DVC remote, manifests and pointers to git (AGAIN=cell: upload anew)
+	@$(share) publish $(on) $(if $(AGAIN),--again "$(AGAIN)")
+
+receive: setup ## published data, checked (CELLS="part-of-name ...", CELLS=needed: those alone)
+	@$(share) receive $(on) $(if $(CELLS),--cells "$(CELLS)")
+
+needed: setup ## what the next run computes and which absent data it reads, with sizes
+	@$(share) needed
+
+status: setup ## how many cells are finished, published, here
+	@$(share) status

@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
-        where why diff redo gc verify accept publish receive needed status
+        where why diff redo gc verify accept publish receive needed status adopt release hub
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -94,3 +94,13 @@ needed: setup ## what the next run computes and which absent data it reads, with
 
 status: setup ## how many cells are finished, published, here
 	@$(share) status
+
+adopt: setup ## FROM=repository CELL=name [REV= KEY= REASON= OUTPUTS=]: another lab's result
+	@$(share) adopt $(on) "$(FROM)" "$(CELL)" $(if $(REV),--revision "$(REV)") $(if $(KEY),--key "$(KEY)") \
+	  $(if $(OUTPUTS),--outputs "$(OUTPUTS)") $(if $(REASON),--reason "$(REASON)")
+
+release: setup ## CELL=name NAME=...: a checkpoint into the model registry of dvc.yaml
+	@$(share) release "$(CELL)" "$(NAME)"
+
+hub: setup ## CELL=name TO=folder LICENCE=spdx: a checkpoint with its model card, as a hub keeps it
+	@$(share) hub "$(CELL)" "$(TO)" --licence "$(LICENCE)" $(if $(NAME),--name "$(NAME)")

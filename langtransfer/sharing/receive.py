@@ -70,19 +70,20 @@ def receive(
     return Received(here, len(placed), sum(a.bytes for a in placed), tuple(problems))
 
 
-def place(artifact: Artifact, oid: str, store: Store) -> Iterator[str]:
+def place(artifact: Artifact, oid: str, store: Store, target: Path | None = None) -> Iterator[str]:
     """Put cached data in their place once all are as the manifest says; else name what is not."""
+    target = target or artifact.data
     lacking = list(_lacking(artifact, oid, store))
     yield from lacking
     if lacking:
         return
-    hidden = artifact.folder / HIDDEN
+    hidden = target.with_name(HIDDEN)
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         store.place(oid, hidden)
         wrong = artifact.problems(hidden, contents=True)
         if not wrong:
-            put_in_place(hidden, artifact.data)
+            put_in_place(hidden, target)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     objects = store.names(oid)

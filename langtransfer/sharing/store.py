@@ -8,6 +8,7 @@ writes into a finished `data/`, which is replaced by renaming whole folders.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +21,16 @@ Names = Mapping[str, str]  # file inside a data folder -> object id
 
 
 class Store:
-    """The DVC repository in the current folder. UserError where there is none."""
+    """The DVC repository in a folder. UserError where there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = Path(".")) -> None:
         from dvc.exceptions import NotDvcRepoError
         from dvc.repo import Repo
 
         try:
-            self._repo = Repo(".")
+            self._repo = Repo(str(root))
         except NotDvcRepoError:
-            raise UserError("DVC", str(Path.cwd()), "no DVC repository: run dvc init") from None
+            raise UserError("DVC", str(root.absolute()), "no DVC repository: dvc init") from None
         self.cache = self._repo.cache.local
 
     def close(self) -> None:
@@ -88,11 +89,13 @@ class Store:
                     if odb.exists(part):
                         odb.delete(part)
 
-    def download(self, oids: Sequence[str], remote: str | None = None) -> None:
-        """Bring folders from the remote into the cache, as far as it has them."""
+    def download(
+        self, oids: Sequence[str], remote: str | None = None, source: Store | None = None
+    ) -> None:
+        """Bring folders from the remote (of another repository) into the cache, if it has them."""
         from dvc_data.hashfile.transfer import transfer
 
-        odb = self._remote(remote, "pull")
+        odb = (source or self)._remote(remote, "pull")
         with _remote_errors(remote):
             transfer(odb, self.cache, set(map(_hash_info, oids)), shallow=True, cache_odb=odb)
             found = [oid for oid in oids if self.names(oid)]
@@ -106,6 +109,12 @@ class Store:
 
         folder.mkdir(parents=True)
         checkout(os.path.abspath(folder), self._repo.fs, self._tree(oid), self.cache)
+
+    def address(self, remote: str | None = None) -> str:
+        """Where a remote is, without user name and password."""
+        odb = self._remote(remote, "pull")
+        address = str(odb.fs.unstrip_protocol(odb.path)).removesuffix("/files/md5")
+        return re.sub(r"(?<=//)[^/@]*@", "", address)
 
     def names(self, oid: str) -> Names:
         """Files of a folder and their objects; none where the cache lacks its list."""
@@ -175,9 +184,9 @@ def _names(tree: Any) -> Names:
 
 
 @contextmanager
-def open_store() -> Iterator[Store]:
-    """The store of the current folder, closed at the end."""
-    store = Store()
+def open_store(root: Path = Path(".")) -> Iterator[Store]:
+    """The store of a folder, closed at the end."""
+    store = Store(root)
     try:
         yield store
     finally:

@@ -26,7 +26,9 @@ RULES = {
     )
 }
 # Scripts that are no stage: they act on the whole study or on the repository.
-TOOLS = {"cells", "character_ngrams", "check", "digests", "plan", "recover", "schema", "watch"}
+TOOLS = {
+    "cells", "character_ngrams", "check", "digests", "plan", "recover", "schema", "share", "watch",
+}  # fmt: skip
 
 
 def test_every_stage_has_a_rule_and_a_script() -> None:

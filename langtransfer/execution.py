@@ -20,6 +20,7 @@ from typing import Any
 from langtransfer.config import RuntimeConfig
 from langtransfer.disk import full_disk_explained
 from langtransfer.errors import UserError
+from langtransfer.folders import put_in_place
 from langtransfer.job import Job, write_atomically
 from langtransfer.locking import only_writer
 from langtransfer.provenance import (
@@ -78,6 +79,12 @@ def check_parent(folder: Path) -> dict[str, str]:
         raise UserError("manifest", str(folder), f"carries key {manifest['key']}: move it back")
     stamp = read_stamp(folder / "data")
     accepted = manifest.get("accepted", {}).get("key", folder.name)
+    if not (folder / "data").exists():
+        cell = manifest["recipe"]["cell"]
+        remedy = (
+            f"data are not here: make receive CELLS={cell} (make redo CELL={cell} where unshared)"
+        )
+        raise UserError("data", str(folder), remedy)
     if stamp is None or stamp["key"] != accepted:
         found = None if stamp is None else stamp["key"]
         raise UserError("data", str(folder), f"data carry key {found}: fetch or redo the cell")
@@ -127,13 +134,8 @@ def _compute(
 
 
 def _put_in_place(out: Path, data: Path) -> None:
-    """Rename a finished folder to its place; broken data there were checked and give way."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    if data.is_symlink():  # an accepted result is not ours to remove
-        data.unlink()
-    elif data.exists():
-        shutil.rmtree(data)
-    os.replace(out, data)
+    """Move a finished folder to its place; broken data there were checked and give way."""
+    put_in_place(out, data)
 
 
 def _finish(

@@ -32,6 +32,20 @@ rule translate_benchmark:
         stage("translate_benchmark")
 
 
+rule switch_prompts:
+    """Put a clause of the source language into each question."""
+    input:
+        unpack(cell("switch_prompts/{benchmark}/{language}")),
+    output:
+        "results/switch_prompts/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/switch_prompts/{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("switch_prompts")
+
+
 rule generate:
     """Let a tuned model answer a benchmark's questions."""
     input:

@@ -36,6 +36,7 @@ from langtransfer.pretraining.arguments import (
     hardware,
     load_whole_models,
     trainer_arguments,
+    uses_cpu,
 )
 from langtransfer.pretraining.embeddings_first import EmbeddingsFirst
 from langtransfer.pretraining.models import (
@@ -57,6 +58,7 @@ from langtransfer.pretraining.rows import (
     stored_matrices,
 )
 from langtransfer.pretraining.stream import Stream, open_stream
+from langtransfer.pretraining.varlen import keep_documents_apart
 from langtransfer.pretraining.zero import UniversalResume, prepare_state
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
@@ -177,6 +179,8 @@ def build_trainer(
     """The Trainer over a stream's blocks, in their order."""
     plan.model.config.use_cache = False
     optimization = plan.optimization
+    if optimization.precision == "bf16" and not uses_cpu(job.runtime):
+        keep_documents_apart(plan.model)
     steps = len(dataset) // batches.blocks
     arguments = TrainingArguments(
         **trainer_arguments(optimization, job.runtime, batches, plan.seed, folder),

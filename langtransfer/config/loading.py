@@ -14,6 +14,9 @@ from langtransfer.config.references import nearest
 from langtransfer.config.root import Config
 from langtransfer.errors import UserError
 
+LARGEST_CONFIG = 100_000
+"""Values, aliases written out; our choice: a hundred times the paper's study."""
+
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML that refuses a key given twice, where PyYAML silently keeps the last."""
@@ -22,6 +25,8 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=deep)
+            if not isinstance(key, Hashable):
+                continue  # PyYAML refuses it in its own words
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise UserError(f"line {line}", key, "the key is given twice; keep one")
@@ -35,13 +40,42 @@ def load_config(path: Path) -> Config:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError("config", str(path), "no such file; give one with --configfile") from None
+    except IsADirectoryError:
+        raise UserError("config", str(path), "is a folder; give the file in it") from None
     except UnicodeDecodeError as error:
         raise UserError("config", str(path), f"not UTF-8 ({error.reason}); save it so") from None
     try:
+        _refuse_bomb(text, path)
         content = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UserError("config", str(path), "is nested too deep; no config is") from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # the second is for dates and numbers there are not
         raise UserError("config", str(path), f"not YAML: {error}") from None
     return parse_config(content, str(path))
+
+
+def _refuse_bomb(text: str, path: Path) -> None:
+    """UserError where aliases (`*name`) stand for more than any config holds, or for themselves."""
+    if "*" not in text or "&" not in text:
+        return
+    sizes: dict[int, int] = {}
+    remedy = "its aliases (*name) stand for too much, or for themselves; write it out"
+
+    def size(node: yaml.Node | None) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = LARGEST_CONFIG + 1  # what comes back to itself has no end
+            parts = [part for item in node.value
+                     for part in (item if isinstance(item, tuple) else (item,))]  # fmt: skip
+            sizes[id(node)] = 1 + sum(size(part) for part in parts)
+        return sizes[id(node)]
+
+    if size(yaml.compose(text, Loader=_StrictLoader)) > LARGEST_CONFIG:
+        raise UserError("config", str(path), remedy)
 
 
 def parse_config(content: object, name: str = "config") -> Config:

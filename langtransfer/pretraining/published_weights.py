@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import EINVAL
 from functools import partial
@@ -150,7 +151,10 @@ def _binary(path: Path) -> Tensors:
 
 SAFE = "register a release with *.safetensors"
 # What the unpickler meets in bytes that are no pickle at all.
-MALFORMED = (ValueError, KeyError, IndexError, AttributeError, TypeError, UnicodeDecodeError)
+MALFORMED = (
+    ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError, OverflowError,
+    MemoryError, struct.error,
+)  # fmt: skip
 
 
 def _load(path: Path) -> Any:

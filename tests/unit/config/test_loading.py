@@ -173,3 +173,45 @@ def test_spelling_of_numbers_does_not_matter(tiny: dict[str, Any]) -> None:
     other["pretrain"]["optimization"]["learning_rate"] = "2e-3"  # YAML 1.1 reads 2e-3 as a string
     other["models"][1]["budget"] = "8000-tokens"
     assert parse_config(other) == parse_config(tiny)
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, r"aliases \(\*name\) stand for too much"),
+        ("a: &a [*a]\n", "or for themselves"),
+        ("[" * 3_000, "nested too deep"),
+        ("? [a, b]\n: 1\n", "not YAML: .*unhashable key"),
+        ("a: 2024-99-99\n", "not YAML: month must be in"),
+        ("a: " + "9" * 5_000, "not YAML: Exceeds the limit"),
+        ("a: !!python/object:os.system {}\n", "not YAML"),
+        ("a: \x00", "not YAML"),
+        ("- a\n", "a config is a mapping"),
+        ("", "a config is a mapping"),
+    ],
+)
+def test_hostile_files_are_one_line_and_soon(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder"):
+        load_config(tmp_path)
+
+
+def test_aliases_are_fine(tmp_path: Path) -> None:
+    text = (ROOT / "tests" / "configs" / "tiny.yaml").read_text(encoding="utf-8")
+    seed = "  seed: 1\n"
+    assert text.count(seed) > 1
+    path = tmp_path / "study.yaml"
+    path.write_text(text.replace(seed, "  seed: &s 1\n", 1).replace(seed, "  seed: *s\n", 1))
+    assert load_config(path) == load_config(ROOT / "tests" / "configs" / "tiny.yaml")

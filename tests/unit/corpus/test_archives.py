@@ -162,9 +162,8 @@ def test_many_files_that_are_too_much_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".zst"])
 def test_single_files_that_unpack_to_too_much(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.jsonl{suffix}"
-    data = b"0" * 1023 + b"\n"
     path.write_bytes({".gz": gzip.compress, ".bz2": bz2.compress,
-                      ".zst": PACKED["a.tar.zst"]}[suffix](data * (64 << 10)))  # fmt: skip
+                      ".zst": PACKED["a.tar.zst"]}[suffix](b"\n" * (64 << 20)))  # fmt: skip
     with pytest.raises(UserError, match="bytes and more, as no text does"):
         list(read_lines(path))
 
@@ -174,6 +173,13 @@ def test_a_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"0" * (64 << 20)))
     with pytest.raises(UserError, match="has a line of more than 4,194,304 bytes"):
         list(read_lines(tmp_path / "a.gz"))
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_the_same_text_over_and_over_is_no_bomb(tmp_path: Path) -> None:
+    texts = b"".join(b"document %d\n" % n for n in range(100_000))
+    (tmp_path / "a.zst").write_bytes(PACKED["a.tar.zst"](texts * 20))
+    assert sum(1 for _ in read_lines(tmp_path / "a.zst")) == 2_000_000
 
 
 def test_small_things_may_pack_well(tmp_path: Path) -> None:

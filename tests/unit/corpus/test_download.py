@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -210,3 +211,13 @@ def test_progress_is_shown_on_terminals_alone(
 ) -> None:
     get(server, tmp_path / "a.bin")
     assert capfd.readouterr() == ("", "")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", terminal := Terminal())
+        get(server, tmp_path / "b.bin")
+    assert "b.bin: 100%" in terminal.getvalue()
+    assert "1.02M/1.02M" in terminal.getvalue()

@@ -28,6 +28,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from langtransfer.config.training import FinetuneCell
 from langtransfer.corpus.jsonl import read_jsonl, require_characters
 from langtransfer.errors import UserError
+from langtransfer.finetuning.steps import WholeSteps
 from langtransfer.finetuning.templates import prompts_ids, render_prompt, responses_ids
 from langtransfer.job import Job
 from langtransfer.pretraining import checkpoints
@@ -35,10 +36,9 @@ from langtransfer.pretraining.adapters import peft_config
 from langtransfer.pretraining.arguments import (
     cut_batches,
     hardware,
-    leave_process_group,
+    load_whole_models,
     trainer_arguments,
     uses_cpu,
-    world_size,
 )
 from langtransfer.pretraining.models import (
     load_model,
@@ -46,6 +46,7 @@ from langtransfer.pretraining.models import (
     save_config,
     weight_files,
 )
+from langtransfer.pretraining.processes import is_first, leave, world_size
 from langtransfer.pretraining.rows import (
     count_rows,
     explain_rows,
@@ -54,7 +55,8 @@ from langtransfer.pretraining.rows import (
     stored_matrices,
 )
 from langtransfer.pretraining.stream import IGNORED, permutation
-from langtransfer.pretraining.training import check_backend, run
+from langtransfer.pretraining.training import run
+from langtransfer.pretraining.zero import UniversalResume, zero_stage
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 INSTRUCTIONS = "instructions.jsonl.zst"
@@ -62,8 +64,8 @@ Row = Mapping[str, Any]
 Ints = NDArray[np.int32]
 
 
-class TuningTrainer(checkpoints.AtomicCheckpoints, SFTTrainer):
-    """TRL's trainer with checkpoints that survive a kill."""
+class TuningTrainer(checkpoints.AtomicCheckpoints, UniversalResume, WholeSteps, SFTTrainer):
+    """TRL's trainer with checkpoints that survive a kill, on any number of processes."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def finetune(job: Job) -> dict[str, Any]:
     New rows that learnt nothing are noted: instructions need not hold the new pieces.
     """
     cell = job.config(FinetuneCell)
+    check_backend(cell, job.runtime.deepspeed)
     folder = job.parent("checkpoint") / "model"
     check_contract(folder, job.stage)
     tokenizer = load_tokenizer(folder)
@@ -102,11 +105,14 @@ def finetune(job: Job) -> dict[str, Any]:
     ]
     model = load_model(folder)
     trainer = build_trainer(job, cell, model, tokenizer, parts)
-    first_tokens, seconds = train(job, cell, trainer)
+    first_tokens, seconds = train(job, trainer)
+    leave()
+    if not is_first():
+        return {}
+    load_whole_models()
     final = checkpoints.newest_complete(job.work / "checkpoints")
     assert final is not None, "the Trainer saves at its last step"
     write_outputs(job, cell, parts, final)
-    leave_process_group()
     tokens = trainer.state.num_input_tokens_seen - first_tokens
     speed = tokens / seconds
     return {"tokens": tokens, "tokens_per_second": speed, **hardware(job.runtime)}
@@ -195,6 +201,7 @@ def build_trainer(
     trainer = TuningTrainer(
         model, arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=adapter,
     )  # fmt: skip
+    trainer.fill_steps(batches.blocks)
     head = model.get_output_embeddings()  # adapters were put into this model
     if not hasattr(head, "bias"):
         head.bias = None  # TRL 1.16.0's loss asks for it, peft's adapter of single rows has none
@@ -202,6 +209,13 @@ def build_trainer(
     trainer.add_callback(checkpoints.Reporter(job, tokens))
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def check_backend(cell: FinetuneCell, deepspeed: str) -> None:
+    """UserError for rows of their own under ZeRO 3: TRL 1.16.0's loss cannot gather them."""
+    if cell.lora is not None and cell.lora.trainable_tokens == "new" and zero_stage(deepspeed) == 3:
+        remedy = "tuning with lora.trainable_tokens: new does not work with ZeRO 3: set zero2"
+        raise UserError("runtime.deepspeed", deepspeed, remedy)
 
 
 def pass_arguments(cell: FinetuneCell) -> dict[str, Any]:
@@ -235,17 +249,19 @@ def one_after_another(cell: FinetuneCell, parts: Sequence[Examples]) -> Dataset:
     return concatenate_datasets(packed).select(order)
 
 
-def train(job: Job, cell: FinetuneCell, trainer: TuningTrainer) -> tuple[int, float]:
+def train(job: Job, trainer: TuningTrainer) -> tuple[int, float]:
     """Train to the end, from the newest whole checkpoint on; tokens seen before, and seconds."""
     folder = job.work / "checkpoints"
-    resume = checkpoints.newest_complete(folder)
     seen = 0
-    if resume is not None:
-        check_backend(resume, job.runtime.deepspeed)
-        micro = trainer.args.per_device_train_batch_size
-        checkpoints.adjust_state(resume, job.runtime.checkpoint_steps, micro)
-        seen = int(checkpoints.read_state(resume)["num_input_tokens_seen"])
-    seconds, _ = run(trainer, resume)
+
+    def find() -> Path | None:
+        nonlocal seen
+        found = checkpoints.newest_complete(folder)
+        if found is not None:
+            seen = int(checkpoints.read_state(found)["num_input_tokens_seen"])
+        return found
+
+    seconds, _ = run(trainer, job, find)
     return seen, seconds
 
 

@@ -6,8 +6,9 @@ Nothing here decides what is learnt: a global batch is the same however it is cu
 from __future__ import annotations
 
 import os
-import socket
+import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from langtransfer.config import RuntimeConfig
 from langtransfer.config.training import OptimizationConfig
 from langtransfer.errors import UserError
-from langtransfer.resources import RESOURCES
+from langtransfer.launch import free_port
+from langtransfer.pretraining.processes import PATIENCE, world_size
+from langtransfer.pretraining.zero import settings_file
 
 SCHEDULERS = {"constant": "constant_with_warmup", "cosine": "cosine", "linear": "linear"}
 """Ours -> transformers' name; all of them warm up linearly."""
@@ -33,11 +36,6 @@ class Batches:
     """Blocks per forward pass and process."""
     accumulation: int
     """Forward passes per optimizer step and process."""
-
-
-def world_size() -> int:
-    """Processes of this run, as the launcher says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def cut_batches(optimization: OptimizationConfig, micro_batch: int, processes: int) -> Batches:
@@ -67,7 +65,9 @@ def uses_cpu(runtime: RuntimeConfig) -> bool:
         return True
     if torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
         # The Trainer would fall back on nn.DataParallel, which TRL refuses and which is slow.
-        remedy = "sees several GPUs in one process: set CUDA_VISIBLE_DEVICES or start with torchrun"
+        remedy = (
+            "sees several GPUs in one process: start scripts.<stage>, which launches one for each"
+        )
         raise UserError("runtime.device", runtime.device, remedy)
     return False
 
@@ -81,6 +81,8 @@ def trainer_arguments(
 ) -> dict[str, Any]:
     """Keyword arguments that TrainingArguments and TRL's SFTConfig share."""
     cpu = uses_cpu(runtime)
+    every = runtime.activation_checkpointing
+    check_kernels(runtime, cpu)
     deepspeed = deepspeed_file(runtime, cpu)  # first: it may set the process group's environment
     return {
         "output_dir": str(folder), "seed": seed, "data_seed": seed, "use_cpu": cpu,
@@ -93,13 +95,23 @@ def trainer_arguments(
         "max_grad_norm": optimization.max_grad_norm,
         "bf16": optimization.precision == "bf16",
         # Recomputing activations saves memory on a GPU and only costs time on a CPU.
-        "activation_checkpointing": not cpu,
+        "activation_checkpointing": every > 0 and not cpu,
+        "activation_checkpointing_kwargs": {"every_n_layers": every} if every else None,
+        "use_liger_kernel": runtime.liger_kernels and not cpu,
         "dataloader_pin_memory": not cpu,
         "ddp_backend": "gloo" if cpu and "RANK" in os.environ else None,
+        "ddp_timeout": int(PATIENCE.total_seconds()),
         "logging_steps": 1, "logging_nan_inf_filter": False, "report_to": "none",
         "disable_tqdm": True, "eval_strategy": "no", "save_strategy": "steps",
         "save_steps": runtime.checkpoint_steps, "deepspeed": deepspeed,
     }  # fmt: skip
+
+
+def check_kernels(runtime: RuntimeConfig, cpu: bool) -> None:
+    """UserError for fused kernels that are asked for and not installed."""
+    if runtime.liger_kernels and not cpu and find_spec("liger_kernel") is None:
+        remedy = "liger-kernel is not installed: pip install --no-deps -r envs/requirements-gpu.txt"
+        raise UserError("runtime.liger_kernels", "true", remedy)
 
 
 def deepspeed_file(runtime: RuntimeConfig, cpu: bool) -> str | None:
@@ -108,14 +120,16 @@ def deepspeed_file(runtime: RuntimeConfig, cpu: bool) -> str | None:
         return None
     import deepspeed
 
+    # At every call, by hundreds: DeepSpeed 0.19.8 uses names that torch 2.13 renames.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     if cpu:
         # Otherwise its shared-memory operator is compiled (33 s) or, without a compiler, fails.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     # Without a launcher DeepSpeed asks for mpi4py unless these are set.
     alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     if "RANK" not in os.environ:
-        os.environ.update(alone | {"MASTER_PORT": str(_free_port())})
-    return str(RESOURCES / "deepspeed" / f"{runtime.deepspeed}.json")
+        os.environ.update(alone | {"MASTER_PORT": str(free_port())})
+    return str(settings_file(runtime.deepspeed))
 
 
 def load_whole_models() -> None:
@@ -123,19 +137,8 @@ def load_whole_models() -> None:
     unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
 
 
-def leave_process_group() -> None:
-    """End torch.distributed where it was begun: some processes died at exit without this."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
 def hardware(runtime: RuntimeConfig) -> dict[str, Any]:
     """Device and threads used, for the manifest's volatile part."""
     device = "cpu" if uses_cpu(runtime) else torch.cuda.get_device_name()
-    return {"device": device, "threads": torch.get_num_threads()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    threads, processes = torch.get_num_threads(), world_size()
+    return {"device": device, "threads": threads, "processes": processes}

@@ -22,12 +22,14 @@ from transformers.trainer_pt_utils import safe_globals
 
 from langtransfer.errors import UserError
 from langtransfer.job import Job
+from langtransfer.pretraining.zero import state_folder
 
 PREFIX = "checkpoint-"
 STAGING = "unfinished"
 SEAL = "files.json"
 STATE = "trainer_state.json"
-TORCH_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+TORCH_FILES = ("optimizer.pt", "scheduler.pt", "rng_state*.pth")
+"""The last is one a process."""
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -74,7 +76,8 @@ class Reporter(TrainerCallback):
         done = state.num_input_tokens_seen
         if self._per_step is not None:
             done = state.global_step * self._per_step
-        self._job.progress(done, self._total, "tokens", f"loss {loss:.3f}")
+        if state.is_world_process_zero:
+            self._job.progress(done, self._total, "tokens", f"loss {loss:.3f}")
 
 
 def publish(checkpoint: Path, folder: Path) -> Path:
@@ -160,16 +163,16 @@ def export_trainer(checkpoint: Path, target: Path) -> None:
     bytes; trainer_state.json keeps the step and the losses.
     """
     target.mkdir(parents=True)
-    for name in TORCH_FILES:
-        if (checkpoint / name).is_file():
-            with safe_globals():  # type: ignore[no-untyped-call]
-                # numpy's generator state is allowed too; still weights_only
-                value = torch.load(checkpoint / name, map_location="cpu", weights_only=True)
-            torch.save(canonical(value), target / name)
+    for file in sorted(file for name in TORCH_FILES for file in checkpoint.glob(name)):
+        with safe_globals():  # type: ignore[no-untyped-call]
+            # numpy's generator state is allowed too; still weights_only
+            value = torch.load(file, map_location="cpu", weights_only=True)
+        torch.save(canonical(value), target / file.name)
     if (checkpoint / ADAPTER).is_file():
         export_adapter(checkpoint, target)
-    for part in sorted(checkpoint.glob("global_step*")) + sorted(checkpoint.glob("latest*")):
-        (shutil.copytree if part.is_dir() else shutil.copyfile)(part, target / part.name)
+    if (zero := state_folder(checkpoint)) is not None:
+        shutil.copytree(zero, target / zero.name)
+        shutil.copyfile(checkpoint / "latest", target / "latest")
     state = {
         "global_step": read_state(checkpoint)["global_step"],
         "log_history": losses(checkpoint),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,9 @@ from langtransfer.pretraining.arguments import (
     Batches,
     cut_batches,
     hardware,
-    leave_process_group,
     load_whole_models,
     trainer_arguments,
-    world_size,
+    uses_cpu,
 )
 from langtransfer.pretraining.embeddings_first import EmbeddingsFirst
 from langtransfer.pretraining.models import (
@@ -48,6 +47,8 @@ from langtransfer.pretraining.models import (
     save_model,
     weight_files,
 )
+from langtransfer.pretraining.preemption import stops_when_told
+from langtransfer.pretraining.processes import from_first, is_first, leave, world_size
 from langtransfer.pretraining.rows import (
     Promise,
     count_rows,
@@ -57,6 +58,8 @@ from langtransfer.pretraining.rows import (
     stored_matrices,
 )
 from langtransfer.pretraining.stream import Stream, open_stream
+from langtransfer.pretraining.varlen import keep_documents_apart
+from langtransfer.pretraining.zero import UniversalResume, prepare_state
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 
@@ -84,7 +87,7 @@ class Plan:
     """What is to become of the vocabulary folder's embedding rows; None where it has none yet."""
 
 
-class StreamTrainer(checkpoints.AtomicCheckpoints, EmbeddingsFirst, Trainer):
+class StreamTrainer(checkpoints.AtomicCheckpoints, UniversalResume, EmbeddingsFirst, Trainer):
     """Hugging Face's Trainer with checkpoints that survive a kill, in one stage or two."""
 
 
@@ -139,14 +142,15 @@ def train(job: Job, plan: Plan) -> dict[str, Any]:
     check_vocabulary(plan.vocabulary, stream)
     blocks = stream.blocks(plan.budget, optimization.global_batch_tokens)
     folder = job.work / "checkpoints"
-    resume = find_start(job, folder, plan, batches.micro)
     trainer = build_trainer(job, plan, batches, stream.dataset(blocks), folder)
-    seconds, first = run(trainer, resume)
+    seconds, first = run(trainer, job, lambda: find_start(folder, plan))
+    leave()
+    if not is_first():
+        return {}
     load_whole_models()
     final = checkpoints.newest_complete(folder)
     assert final is not None, "the Trainer saves at its last step"
     write_outputs(job, plan, stream, blocks, final)
-    leave_process_group()
     tokens = (trainer.state.global_step - first) * optimization.global_batch_tokens
     speed = tokens / seconds
     return {"tokens": tokens, "tokens_per_second": speed, **hardware(job.runtime)}
@@ -160,24 +164,13 @@ def check_vocabulary(folder: Path, stream: Stream) -> None:
         raise UserError("vocabulary_sha256 of the tokens", stream.vocabulary_sha256, remedy)
 
 
-def find_start(job: Job, folder: Path, plan: Plan, micro_batch: int) -> Path | None:
-    """The checkpoint to go on from, with this run's cadence in it; None to begin afresh."""
+def find_start(folder: Path, plan: Plan) -> Path | None:
+    """The checkpoint to go on from; None to begin afresh."""
     found = checkpoints.newest_complete(folder)
     if found is None and plan.start is not None:
         weights = [] if plan.base is not None else weight_files(plan.start / "model")
         found = checkpoints.import_trainer(plan.start / "trainer", weights, folder)
-    if found is not None:
-        check_backend(found, job.runtime.deepspeed)
-        checkpoints.adjust_state(found, job.runtime.checkpoint_steps, micro_batch)
     return found
-
-
-def check_backend(checkpoint: Path, deepspeed: str) -> None:
-    """UserError when optimizer state was written with DeepSpeed and is read without, or so."""
-    written = "deepspeed" if list(checkpoint.glob("global_step*")) else "none"
-    if (written == "none") != (deepspeed == "none"):
-        remedy = f"the optimizer state to go on from was written with {written}: set it likewise"
-        raise UserError("runtime.deepspeed", deepspeed, remedy)
 
 
 def build_trainer(
@@ -186,6 +179,8 @@ def build_trainer(
     """The Trainer over a stream's blocks, in their order."""
     plan.model.config.use_cache = False
     optimization = plan.optimization
+    if optimization.precision == "bf16" and not uses_cpu(job.runtime):
+        keep_documents_apart(plan.model)
     steps = len(dataset) // batches.blocks
     arguments = TrainingArguments(
         **trainer_arguments(optimization, job.runtime, batches, plan.seed, folder),
@@ -212,12 +207,29 @@ def stack_blocks(features: Sequence[Mapping[str, np.ndarray]]) -> dict[str, torc
     }
 
 
-def run(trainer: Any, resume: Path | None) -> tuple[float, int]:
-    """Train to the end; seconds taken and the step begun at."""
-    first = checkpoints.read_state(resume)["global_step"] if resume is not None else 0
+def run(trainer: Any, job: Job, find: Callable[[], Path | None]) -> tuple[float, int]:
+    """Train to the end, from the checkpoint that `find` finds; seconds taken and the step begun at.
+
+    Files are looked at and put right by the first process alone. Raises UserError for a checkpoint
+    that `runtime.deepspeed` cannot go on from, Interrupted where it was told to stop.
+    """
+    resume, first, universal = from_first(lambda: _prepare(trainer, job, find()))
+    if universal:
+        trainer.args.hf_deepspeed_config.config["checkpoint"] = {"load_universal": True}
     begun = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resume) if resume is not None else None)
+    with stops_when_told(trainer):
+        trainer.train(resume_from_checkpoint=resume)
     return time.perf_counter() - begun, first
+
+
+def _prepare(trainer: Any, job: Job, found: Path | None) -> tuple[str | None, int, bool]:
+    """Path and step of a checkpoint with this run's cadence and processes; whether converted."""
+    if found is None:
+        return None, 0, False
+    universal = prepare_state(found, job.runtime.deepspeed)
+    micro = trainer.args.per_device_train_batch_size
+    checkpoints.adjust_state(found, job.runtime.checkpoint_steps, micro)
+    return str(found), int(checkpoints.read_state(found)["global_step"]), universal
 
 
 def write_outputs(job: Job, plan: Plan, stream: Stream, blocks: int, final: Path) -> None:

@@ -100,7 +100,7 @@ def test_nothing_is_asked_of_the_network(page: str) -> None:
 
 def test_links_lead_to_files_beside_the_page(page: str, made: Path) -> None:
     links = set(re.findall(r'<a href="([^"#]+)"', page))
-    assert links - {path.name for path in made.iterdir()} == {"runs.csv"}
+    assert links - {path.name for path in made.iterdir()} == {"runs.csv", "costs.csv", "costs.html"}
 
 
 class Balanced(HTMLParser):

@@ -197,7 +197,7 @@ def target(study: Study) -> str:
     return f"results/{CELL}/{recipe.stem}/manifest.json"
 
 
-def wait_for(study: Study, condition: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_for(study: Study, condition: Callable[[], object], seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited too long\n{study.said()}"
@@ -291,7 +291,7 @@ def make(study: Study, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A verb of the Makefile, in the clone."""
     command = ["make", "--old-file=.venv/.ready", *arguments]
     return subprocess.run(
-        command, cwd=study.tree, env=study.environment, capture_output=True, text=True, timeout=200
+        command, cwd=study.tree, env=study.environment, capture_output=True, text=True, timeout=400
     )
 
 

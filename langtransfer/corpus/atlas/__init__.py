@@ -5,12 +5,12 @@ decide everything: the same call gives the same bytes in any process, and the sa
 same in every language. See resources/atlas/README.md for the template files.
 """
 
-from .exams import Question, knowledge, questions
-from .loading import load_templates
-from .pairs import instructions
-from .stories import documents
-from .tasks import CATEGORIES
-from .templates import Templates
+from langtransfer.corpus.atlas.exams import Question, knowledge, questions
+from langtransfer.corpus.atlas.loading import load_templates
+from langtransfer.corpus.atlas.pairs import instructions
+from langtransfer.corpus.atlas.stories import documents
+from langtransfer.corpus.atlas.tasks import CATEGORIES
+from langtransfer.corpus.atlas.templates import Templates
 
 __all__ = [
     "CATEGORIES",

@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 
-from .facts import Land, Ref, World, world
-from .templates import Templates
+from langtransfer.corpus.atlas.facts import Land, Ref, World, world
+from langtransfer.corpus.atlas.templates import Templates
 
 Vocabulary = Mapping[str, Sequence[str]]
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 from pydantic import BaseModel, ConfigDict
 
-from .draw import Draw, Vocabulary, vocabulary
-from .facts import CONTINENTS, Ref
-from .pairs import Drawn, draw_item, texts
-from .speaker import Speaker
-from .tasks import CATEGORIES, NOUN_KINDS
-from .templates import Templates
+from langtransfer.corpus.atlas.draw import Draw, Vocabulary, vocabulary
+from langtransfer.corpus.atlas.facts import CONTINENTS, Ref
+from langtransfer.corpus.atlas.pairs import Drawn, draw_item, texts
+from langtransfer.corpus.atlas.speaker import Speaker
+from langtransfer.corpus.atlas.tasks import CATEGORIES, NOUN_KINDS
+from langtransfer.corpus.atlas.templates import Templates
 
 LETTERS = "ABCD"
 

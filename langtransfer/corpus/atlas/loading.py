@@ -4,15 +4,19 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from langtransfer.corpus.atlas.draw import Draw, vocabulary
+from langtransfer.corpus.atlas.exams import KNOWLEDGE
+from langtransfer.corpus.atlas.facts import world_refs
+from langtransfer.corpus.atlas.speaker import Names
+from langtransfer.corpus.atlas.stories import KINDS
+from langtransfer.corpus.atlas.tasks import TASKS
+from langtransfer.corpus.atlas.templates import (
+    Templates,
+    check_against,
+    check_slots,
+    read_templates,
+)
 from langtransfer.errors import UserError
-
-from .draw import Draw, vocabulary
-from .exams import KNOWLEDGE
-from .facts import world_refs
-from .speaker import Names
-from .stories import KINDS
-from .tasks import TASKS
-from .templates import Templates, check_against, check_slots, read_templates
 
 REFERENCE = "en.yaml"
 

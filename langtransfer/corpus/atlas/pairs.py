@@ -4,13 +4,12 @@ import random
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
+from langtransfer.corpus.atlas.draw import Draw, Vocabulary, vocabulary
+from langtransfer.corpus.atlas.facts import Ref, is_held_out
+from langtransfer.corpus.atlas.speaker import Speaker
+from langtransfer.corpus.atlas.tasks import CATEGORIES, TASKS, TaskSpec
+from langtransfer.corpus.atlas.templates import Templates
 from langtransfer.errors import UserError
-
-from .draw import Draw, Vocabulary, vocabulary
-from .facts import Ref, is_held_out
-from .speaker import Speaker
-from .tasks import CATEGORIES, TASKS, TaskSpec
-from .templates import Templates
 
 MOST_TRIES = 2_000
 

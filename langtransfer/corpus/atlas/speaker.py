@@ -10,8 +10,8 @@ from babel.lists import format_list
 from babel.numbers import format_currency, format_decimal, get_currency_name
 from babel.units import format_unit
 
-from .facts import Ref
-from .templates import Templates
+from langtransfer.corpus.atlas.facts import Ref
+from langtransfer.corpus.atlas.templates import Templates
 
 OPENING = "“‘«‹「『(\"'"  # may stand before the first letter of a sentence
 Slots = Mapping[str, Ref]

@@ -3,9 +3,9 @@
 import random
 from collections.abc import Callable, Iterator
 
-from .draw import Draw, Vocabulary, vocabulary
-from .speaker import Speaker
-from .templates import Templates
+from langtransfer.corpus.atlas.draw import Draw, Vocabulary, vocabulary
+from langtransfer.corpus.atlas.speaker import Speaker
+from langtransfer.corpus.atlas.templates import Templates
 
 
 def _country(d: Draw) -> None:

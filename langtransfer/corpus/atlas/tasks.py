@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .draw import Draw
-from .facts import CONTINENTS, Ref
+from langtransfer.corpus.atlas.draw import Draw
+from langtransfer.corpus.atlas.facts import CONTINENTS, Ref
 
 CATEGORIES: tuple[str, ...] = (
     "Factual_questions",

@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 LOCK := envs/requirements.lock.txt
 CONFIG ?= config.yaml
 CELL ?=
+WORKERS ?= 2
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Where it is set, every import of torch and transformers compiles again: 21 s instead of 7 s.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,7 +44,7 @@ demo: setup ## the whole study on the atlas, offline, on this machine
 
 test: setup ## lint, types, unit, workflow and smoke tests; no root, no daemons, no network
 	@$(BIN)/python -m scripts.check
-	@$(BIN)/python -m pytest -m "not system and not long and not gpu" --cov=langtransfer --cov-report=term-missing:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not system and not long and not gpu" --cov=langtransfer --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 test-system: setup ## kills, full disks, browser: needs Debian packages, skips by name without them
 	@$(BIN)/python -m pytest -m system tests

@@ -65,13 +65,16 @@ class Owner:
         job = f" (SLURM job {self.slurm_job})" if self.slurm_job else ""
         return f"process {self.pid} on {self.host}{job}, since {self.since}"
 
+    def is_here(self) -> bool:
+        """Whether its number means something to this process."""
+        return (self.host, self.namespace) == (socket.gethostname(), _namespace())
+
     def is_alive(self) -> bool | None:
         """Whether the process is there; None where nobody here can tell."""
-        if self.host == socket.gethostname():
-            if self.boot != _boot():
-                return False
-            if self.namespace == _namespace():
-                return _start_ticks(self.pid) == self.started
+        if self.host == socket.gethostname() and self.boot != _boot():
+            return False
+        if self.is_here():
+            return _start_ticks(self.pid) == self.started
         if self.slurm_job is None:
             return None
         if self.slurm_job == os.environ.get("SLURM_JOB_ID"):

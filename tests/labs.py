@@ -82,6 +82,11 @@ class Lab:
             for cell, p in plan.items()
         }
 
+    def key(self, cell: str) -> str:
+        """Key of a cell's one finished result."""
+        (manifest,) = self.folder.glob(f"results/{cell}/*/manifest.json")
+        return manifest.parent.name
+
     def data_folders(self) -> set[str]:
         """Cells whose data are here."""
         found = (self.folder / "results").rglob("data")

@@ -24,7 +24,7 @@ FREE_BYTES = 1 << 30
 """our choice: what any file may unpack to, however small it is."""
 LARGEST_RATIO = 1_000
 """our choice: beyond that, so many times its own size. Text packs 3 to 20 times smaller, the same
-text over and over (tests do so) some hundred times, zeros 1,030 times by gzip."""
+text over and over (tests do so) some hundred times, zeros 1,030 times with gzip, else far more."""
 LONGEST_LINE_BYTES = 1 << 29
 """our choice: above any JSON array on one line (Alpaca: 22 MB), below what exhausts memory."""
 ZSTD_LEVEL = 3  # our choice: zstd's own default; part of the bytes, so never change it lightly

@@ -56,8 +56,9 @@ def actual(row: Row) -> Actual:
     manifest = json.loads(row.cell.manifest.read_text(encoding="utf-8"))
     facts: Mapping[str, Any] = manifest["volatile"]
     device = str(facts.get("device", ""))
-    # A GPU's work is one process's; on processors the threads share it.
-    units = int(facts.get("threads", 1) if device == "cpu" else facts.get("processes", 1)) or 1
+    # Each process has a GPU; without one its threads share the work.
+    threads = int(facts.get("threads", 1)) if device == "cpu" else 1
+    units = max(int(facts.get("processes", 1)) * threads, 1)
     seconds = float(facts.get("seconds", 0.0))
     tokens = facts.get("tokens") if row.cell.stage in COUNTED else None
     return Actual(

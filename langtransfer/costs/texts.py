@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from langtransfer.config.corpus import FetchCorpusCell
-from langtransfer.config.evaluation import FetchBenchmarkCell, TranslateBenchmarkCell
+from langtransfer.config.evaluation import FetchBenchmarkCell
 from langtransfer.config.training import PrepareInstructionsCell
 from langtransfer.costs.resources import read_rows
 from langtransfer.errors import UserError
@@ -77,11 +77,10 @@ class Questions:
 
 
 def questions(cell: Cell) -> Questions:
-    """Questions of a `fetch_benchmark` or `translate_benchmark` cell."""
-    if isinstance(cell.settings, TranslateBenchmarkCell):
-        return questions(cell.parents["source"])
+    """Questions of a `fetch_benchmark` cell, or of one that makes as many from its first parent."""
     settings = cell.settings
-    assert isinstance(settings, FetchBenchmarkCell)
+    if not isinstance(settings, FetchBenchmarkCell):
+        return questions(next(iter(cell.parents.values())))
     if settings.kind == "text":
         row = text_row("corpus", settings.format)
     else:

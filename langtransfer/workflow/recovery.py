@@ -117,12 +117,16 @@ def queued_jobs(folder: Path) -> Iterator[QueuedJob]:
     for line in done.stdout.splitlines():
         job, state, run, comment, place = line.split("|", 4)
         here = Path(place).resolve() == folder.resolve()
-        if (comment.startswith(COMMENTS) and here) or job in holding:
+        if comment.startswith(COMMENTS) and (here or job in holding):
             yield QueuedJob(job, state, run, comment)
 
 
 def local_writers() -> Iterator[Owner]:
-    """Processes of this machine, outside SLURM, that hold a cell of the current folder."""
+    """Processes of this machine that hold a cell of the current folder and that no sbatch started.
+
+    One in the allocation this process is in, too, is a local run's.
+    """
+    own = (None, os.environ.get("SLURM_JOB_ID"))
     for _, owner in owners(WORK):
-        if owner is not None and owner.slurm_job is None and owner.is_alive():
+        if owner is not None and owner.slurm_job in own and owner.is_here() and owner.is_alive():
             yield owner

@@ -25,7 +25,7 @@ from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
 
 LOGS = Path("logs")
-CAP = "max_gpu_hours"  # the one setting `--config` may give: it decides whether, never what
+CAP = "MAX_GPU_HOURS"
 _root = Path.cwd()
 _started = time.time()
 _running = _failed = _noted = False
@@ -38,17 +38,15 @@ def open_study(
 ) -> Study:
     """Plan the config given on the command line, or the paper's; one clear line when it is bad.
 
-    overrides are what `--config` gave: a cap, or refused, for nothing but the config file is read.
+    overrides are what `--config` gave: refused, for nothing but the config file is read.
     """
     global _planned
-    given = dict(overrides or {})
     try:
-        cap = given.pop(CAP, None)
-        path = config_file(configfiles, Path(basedir), given)
+        path = config_file(configfiles, Path(basedir), overrides or {})
         check_disk()
         with full_disk_explained(Path.cwd()):
             study = plan(path)
-            check_hours(study, cap)
+            check_hours(study)
             study.write_recipes()
             apply_accepted(study.cells)
             _planned = path, study.report.folder
@@ -74,20 +72,25 @@ def config_file(
     return Path(configfiles[0]) if configfiles else basedir / "config.yaml"
 
 
-def check_hours(study: Study, given: object = None) -> None:
+def check_hours(study: Study) -> None:
     """UserError where what is to run is planned to take more hours than the cap.
 
-    given is the cap of the command line, in place of the config's.
+    The environment's MAX_GPU_HOURS, for one run, goes before the config's.
     """
-    runtime = study.config.runtime
-    cap, field = runtime.max_gpu_hours, f"runtime.{CAP}"
+    runtime, given = study.config.runtime, os.environ.get(CAP)
+    cap, field = runtime.max_gpu_hours, "runtime.max_gpu_hours"
     if given is not None:
-        field = f"--config {CAP}"
-        if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
-            raise UserError(field, given, "give a number of hours above 0")
-        cap = float(given)
+        cap, field = hours_given(given), CAP
     if cap is not None:
         check_cap(make_plan(study.cells, runtime, named_hardware(runtime)), cap, field)
+
+
+def hours_given(text: str) -> float:
+    """A number of hours above 0; UserError for any other text."""
+    with contextlib.suppress(ValueError):
+        if 0 < (hours := float(text)) < float("inf"):
+            return hours
+    raise UserError(CAP, text, "give a number of hours above 0, or unset it")
 
 
 def check_disk() -> None:

@@ -145,14 +145,36 @@ def test_second_run_submits_nothing(finished: Study) -> None:
     assert finished.submitted() == before
 
 
-@pytest.fixture
-def unfinished(finished: Study, tmp_path: Path) -> Study:
+def without_the_cell(finished: Study, tree: Path) -> Study:
     """The study with one cell, further pretraining, to compute; its parents are finished."""
-    tree = tmp_path / "clone"
     traces = shutil.ignore_patterns("logs", "seen", ".snakemake", "work", "snakemake.out")
     shutil.copytree(finished.tree, tree, symlinks=True, ignore=traces)
     shutil.rmtree(tree / "results" / CELL)
     return Study(tree, finished.slurm)
+
+
+@pytest.fixture
+def unfinished(finished: Study, tmp_path: Path) -> Study:
+    return without_the_cell(finished, tmp_path / "clone")
+
+
+Overrun = tuple[Study, subprocess.Popen[bytes]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def overrun(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Overrun]:
+    """A study whose job cannot end by itself: its minute passes beside the other tests.
+
+    The limit is a minute at the first attempt and two at the second.
+    """
+    study = without_the_cell(finished, tmp_path_factory.mktemp("overrun") / "clone")
+    (study.tree / "fault.json").write_text(json.dumps(IN_STEP_11 | {"do": "pause"}))
+    limits = ("pretrain:runtime=attempt", "pretrain:slurm_extra=--nodelist=n2")
+    with study.start(target(study), "--set-resources", *limits) as process:
+        try:
+            yield study, process
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -205,15 +227,6 @@ def test_job_that_exits_1(unfinished: Study, finished: Study) -> None:
     assert "-t 121 --mem 24075" in second, "more memory and time at the second attempt"
 
 
-def test_job_that_exceeds_its_run_time(unfinished: Study, finished: Study) -> None:
-    """A job that cannot end by itself: the limit is a minute, the second attempt gets two."""
-    limits = ("--set-resources", "pretrain:runtime=attempt", "pretrain:slurm_extra=''")
-    with computing(unfinished, {"do": "pause"}, *limits):
-        job = job_of(unfinished)
-        wait_for(unfinished, lambda: unfinished.slurm.state(job) == "TIMEOUT", 180)
-    check(unfinished, finished, jobs=2)
-
-
 def test_scancel(unfinished: Study, finished: Study) -> None:
     with computing(unfinished, {"do": "pause"}):
         job = job_of(unfinished)
@@ -222,17 +235,21 @@ def test_scancel(unfinished: Study, finished: Study) -> None:
     check(unfinished, finished, jobs=2)
 
 
-def take_nodes(study: Study) -> str:
-    """Submit an urgent job that wants both nodes whole; its id."""
-    urgent = ("-p", "gpu", "-N2", "--exclusive", "--gres=gpu:2", "-t", "5", "-o", "/dev/null")
+def take_the_node(study: Study) -> str:
+    """Submit an urgent job that wants all of node n1; its id."""
+    urgent = ("-p", "gpu", "-w", "n1", "--exclusive", "--gres=gpu:2", "-t", "5", "-o", "/dev/null")
     return study.slurm.run("sbatch", "--parsable", *urgent, "--wrap", "sleep 2")
+
+
+ON_N1 = "pretrain:slurm_extra=--nodelist=n1"
 
 
 def test_preempted_and_requeued(unfinished: Study, finished: Study) -> None:
     """SLURM kills the job without a word and begins it again, as the same job."""
-    with computing(unfinished, {"do": "pause"}, "--set-resources", "pretrain:slurm_partition=spot"):
+    place = ("--set-resources", "pretrain:slurm_partition=spot", ON_N1)
+    with computing(unfinished, {"do": "pause"}, *place):
         job = job_of(unfinished)
-        urgent = take_nodes(unfinished)
+        urgent = take_the_node(unfinished)
         wait_for(unfinished, lambda: unfinished.slurm.state(urgent) == "COMPLETED")
         wait_for(unfinished, lambda: unfinished.slurm.state(job) == "PENDING")
         unfinished.slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # not in 2 min
@@ -242,9 +259,9 @@ def test_preempted_and_requeued(unfinished: Study, finished: Study) -> None:
 
 def test_preempted_with_a_grace_time(unfinished: Study, finished: Study) -> None:
     """SLURM sends SIGTERM first: the step is finished and saved, and the next job goes on there."""
-    graceful = ("--set-resources", "pretrain:slurm_partition=graceful")
-    with computing(unfinished, {"do": "pause"}, *graceful):
-        take_nodes(unfinished)
+    place = ("--set-resources", "pretrain:slurm_partition=graceful", ON_N1)
+    with computing(unfinished, {"do": "pause"}, *place):
+        take_the_node(unfinished)
         time.sleep(3)  # SLURM's signal comes with its next look at the queue
         (unfinished.tree / "go").touch()
         saved = f"work/{CELL}/*/checkpoints/checkpoint-11"
@@ -338,3 +355,10 @@ def test_training_on_two_nodes(unfinished: Study, finished: Study) -> None:
         )
     )
     assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_job_that_exceeds_its_run_time(overrun: Overrun, finished: Study) -> None:
+    study, process = overrun
+    assert process.wait(timeout=400) == 0, study.said()
+    assert study.slurm.state(job_of(study)) == "TIMEOUT"
+    check(study, finished, jobs=2)

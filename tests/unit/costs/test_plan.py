@@ -167,7 +167,7 @@ def test_bad_hardware_and_unknown_models(tiny: dict[str, Any]) -> None:
         text_row("benchmark", "nosuch")
     registry = Path("registry.csv")
     lines = (ROOT / "resources" / "datasets.csv").read_text(encoding="utf-8")
-    registry.write_text(lines + "our-base,*,hub,us/ours,main,config.json,huggingface,,,,\n")
+    registry.write_text(lines + "our-base,*,hub,us/ours,main,config.json,huggingface,,,,,,\n")
     tiny["runtime"]["registry"] = str(registry)
     own = edited(tiny, "base", {"train": None, "adopt": {"model": "our-base"}})
     own["tokenizers"] = {}

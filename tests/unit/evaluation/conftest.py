@@ -51,9 +51,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def loaded(checkpoint: Path) -> tuple[Any, Any]:
-    """Model and tokenizer of the checkpoint, float32 on the CPU."""
+    """Model and tokenizer of the checkpoint, float32 on the CPU; each test its own.
+
+    Both keep settings of whoever used them last: `generate` its config, the tokenizer its padding.
+    """
     import torch
 
     from langtransfer.pretraining.models import load_checkpoint

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from langtransfer.config.training import FinetuneCell
+from langtransfer.errors import UserError
 from langtransfer.job import Job
 from langtransfer.pretraining.adapters import is_tied
 from langtransfer.pretraining.models import load_checkpoint, load_model
@@ -130,3 +131,10 @@ def test_new_rows_that_learnt_nothing(finetune: Finetune, extended: dict[bool, P
     still |= {"global_batch_tokens": 4 * 96}
     made = finetune("a", parent=extended[False], optimization=still, **CHOICES["new rows"])
     assert facts(made)["note"] == "none of the 20 new rows of the input and output matrix changed"
+
+
+def test_single_rows_are_refused_under_zero_3(job: Finetune, extended: dict[bool, Path]) -> None:
+    lora = LORA | {"trainable_tokens": "new"}
+    made = job("zero3", lora=lora, parent=extended[False], runtime={"deepspeed": "zero3-offload"})
+    with pytest.raises(UserError, match=r"deepspeed: 'zero3-offload': .* set zero2$"):
+        run(made)

@@ -23,6 +23,7 @@ from langtransfer.pretraining.arguments import (
     trainer_arguments,
     uses_cpu,
 )
+from langtransfer.pretraining.zero import BACKENDS
 from langtransfer.resources import RESOURCES
 from tests.unit.pretraining.tiny_study import OPTIMIZATION, Pretrain, pretrain_settings
 
@@ -83,13 +84,17 @@ def test_missing_kernels_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         check_kernels(RuntimeConfig(liger_kernels=True), cpu=False)
 
 
-@pytest.mark.parametrize("name", ["zero2", "zero3"])
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "none"])
 def test_deepspeed_files_leave_the_optimizer_to_us(name: str) -> None:
     settings = json.loads((RESOURCES / "deepspeed" / f"{name}.json").read_text(encoding="utf-8"))
     # DeepSpeed's own AdamW would decay norm weights too: the loss differs by 2e-3 (measured).
     assert "optimizer" not in settings
     assert settings["zero_allow_untested_optimizer"] is True
-    assert settings["zero_optimization"]["stage"] == int(name[-1])
+    assert settings["zero_optimization"]["stage"] == int(name.removeprefix("zero")[0])
+    # With offload DeepSpeed would put in its own CPU optimizer, which needs a compiler.
+    assert settings.get("zero_force_ds_cpu_optimizer", False) is False
+    if name.startswith("zero3"):
+        assert settings["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
 
 
 LORA = {"rank": 4, "alpha": 8, "modules_to_save": ["embed_tokens", "lm_head"]}
@@ -136,5 +141,5 @@ def test_deepspeed_gives_the_plain_loss_curve(
     )
     assert len(one) == 20
     assert one == pytest.approx(other, abs=1e-4)
-    with pytest.raises(UserError, match="was written with deepspeed"):
+    with pytest.raises(UserError, match=f"was written by ZeRO {kind[-1]}: set {kind}"):
         pretrain("mixed", "5120-tokens", parent=tmp_path / kind / "out", **changes)

@@ -23,7 +23,7 @@ QUEUE = """\
 12|PENDING|aaaa|rule_pretrain_wildcards_sw|{here}
 13|RUNNING|bbbb|group_documents|{here}
 14|RUNNING|cccc|rule_pretrain_wildcards_zh|/elsewhere
-15|RUNNING|dddd|(null)|{here}
+15|RUNNING|salloc|(null)|{here}
 """
 SQUEUE = """\
 #!/bin/sh
@@ -81,8 +81,9 @@ def test_cancels_all_when_told(folder: Path) -> None:
 
 def test_job_of_a_run_with_directory_is_known_by_its_cell(folder: Path) -> None:
     (folder / "work" / "a").mkdir(parents=True)
-    owner = replace(Owner.this_process(), host="node17", slurm_job="14")
-    (folder / "work" / "a" / "0.owner.0").write_text(json.dumps(asdict(owner)))
+    for job in ("14", "15"):  # the second is a shell in which somebody computes by hand
+        owner = replace(Owner.this_process(), host="node17", slurm_job=job)
+        (folder / "work" / "a" / f"{job}.owner.0").write_text(json.dumps(asdict(owner)))
     assert [job.id for job in recovery.queued_jobs(folder)] == ["11", "12", "13", "14"]
 
 

@@ -147,22 +147,26 @@ def test_a_cap_refuses_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as left:
-        session.open_study([TINY], str(tmp_path), {"max_gpu_hours": 1e-6})
-    assert left.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --config max_gpu_hours: 1e-06: ")
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SystemExit):
-        session.open_study([TINY], str(tmp_path), {"max_gpu_hours": "many"})
-    assert "give a number of hours above 0" in capsys.readouterr().err
     content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
     content["runtime"] |= {"max_gpu_hours": 1e-6, "hardware": "cpu"}
-    (tmp_path / "capped.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(SystemExit):
-        session.open_study([tmp_path / "capped.yaml"], str(tmp_path))
-    assert capsys.readouterr().err.startswith("error: runtime.max_gpu_hours: 1e-06: ")
-    session.open_study([tmp_path / "capped.yaml"], str(tmp_path), {"max_gpu_hours": 1})
+    config = tmp_path.parent / "capped.yaml"
+    config.write_text(yaml.safe_dump(content))
+    for variable, field in (
+        (None, "runtime.max_gpu_hours: 1e-06: "),
+        ("1e-5", "MAX_GPU_HOURS: 1e-05: "),
+        ("many", "MAX_GPU_HOURS: 'many': give a number"),
+        ("-1", "MAX_GPU_HOURS: '-1': give a number"),
+    ):
+        if variable is not None:
+            monkeypatch.setenv("MAX_GPU_HOURS", variable)
+        with pytest.raises(SystemExit) as left:
+            session.open_study([config], str(tmp_path))
+        assert left.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {field}")
+        assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("MAX_GPU_HOURS", "1")
+    session.open_study([config], str(tmp_path))
 
 
 def test_costs_of_a_model_nobody_knows_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,12 @@ from langtransfer.config.base import Language, Model, Name
 from langtransfer.config.corpus import DatasetIdentity
 from langtransfer.config.references import nearest
 from langtransfer.corpus.archives import is_archive, unpack
-from langtransfer.corpus.download import download_from_any, download_from_hub, verify
+from langtransfer.corpus.download import (
+    download_from_any,
+    download_from_hub,
+    is_pattern,
+    verify,
+)
 from langtransfer.corpus.jsonl import read_lines
 from langtransfer.corpus.locations import MEMBER, Part, fetched, local_paths, members, urls
 from langtransfer.errors import UserError
@@ -80,6 +85,8 @@ class DatasetRow(Model):
             raise ValueError(f"files must be names below the location, not {bad[0]!r}")
         if bad := [n for n in self.files if MEMBER in n and not is_archive(n.split(MEMBER)[0])]:
             raise ValueError(f"{bad[0]!r} names a file in an archive, and that is none")
+        if bad := [n for n, d in self.files.items() if d and is_pattern(n.partition(MEMBER)[2])]:
+            raise ValueError(f"{bad[0]!r} stands for several files: no sha256 is that of all")
         if self.mirrors and not all(fetched(self.files).values()):
             raise ValueError("mirrors need the sha256 of every file: nothing else says they agree")
         if (self.format in ("lora", "delta")) != bool(self.base):

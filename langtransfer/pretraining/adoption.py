@@ -35,6 +35,7 @@ from langtransfer.pretraining.published_weights import (
 from langtransfer.resources import locate
 from langtransfer.vocabulary.contract import (
     VocabularyContract,
+    check_contract,
     check_model_fits,
     copy_vocabulary,
     corrected_ids,
@@ -132,6 +133,7 @@ def adopt_merged(files: Files, job: Job) -> dict[str, Any]:
 
     The vocabulary is the release's own where it has one, else the base's.
     """
+    check_contract(job.parent("base"), job.stage)
     target = job.out / "model"
     target.mkdir()
     merge(job, files, job.config(AdoptModelCell).format, target)

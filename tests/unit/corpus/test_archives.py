@@ -216,5 +216,7 @@ def test_members_by_name_and_checksum(tmp_path: Path) -> None:
         registered(tmp_path, "a.tar.gz!*.md")
     with pytest.raises(UserError, match=r"'a\.txt!x' names a file in an archive, and that is none"):
         registered(tmp_path, "a.txt!x")
+    with pytest.raises(UserError, match="stands for several files: no sha256 is that of all"):
+        registered(tmp_path, f"a.tar.gz!flores/*={right}")
     with pytest.raises(UserError, match="files must be names below the location"):
         registered(tmp_path, "a.tar.gz!../x")

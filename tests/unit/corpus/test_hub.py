@@ -357,3 +357,51 @@ def test_rows_of_several_repositories_are_one_source(hub: Hub, tmp_path: Path) -
     paths = fetch(registry, source, "en", tmp_path / "work")
     assert list(paths) == ["lines/data/a.jsonl.gz", "lines/data/b.jsonl.gz", "table/data/c.parquet"]
     assert gzip.decompress(paths["lines/data/a.jsonl.gz"].read_bytes()) == LINES
+
+
+def test_a_mirror_stands_in_for_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """A repository that is gone; the row knows its file's sha256, so anybody may serve it."""
+    digest = hashlib.sha256(LARGE).hexdigest()
+    registry = tmp_path / "datasets.csv"
+    registry.write_text(
+        "key,language,kind,location,revision,files,format,mirrors\n"
+        f"a,en,hub,datasets/org/gone,{COMMIT},large.bin={digest};,txt,"
+        f"{hub.url}/absent {hub.url}/storage/datasets/org/texts/-\n"
+    )
+    source = identity(load_registry(registry).row("a", "en"), sha256_file)
+    found = fetch(registry, source, "en", tmp_path / "work")
+    assert found["large.bin"].read_bytes() == LARGE
+
+
+def test_a_missing_token_is_the_last_line_and_exit_code_2(hub: Hub, tmp_path: Path) -> None:
+    """As a stage says it: a process of its own, HF_ENDPOINT set, nothing half written."""
+    from langtransfer.provenance import key_of
+
+    registry = tmp_path / "datasets.csv"
+    registry.write_text(
+        "key,language,kind,location,revision,files,format,field\n"
+        f"a,en,hub,datasets/org/private,{COMMIT},a.bin,txt,\n"
+    )
+    job = corpus_job(registry, "a", "0", tmp_path / "unused")
+    recipe = {
+        "stage": "fetch_corpus", "version": 1, "cell": "fetch_corpus/en", "config": job.settings,
+        "parents": {}, "sources": {}, "environment": None,
+    }  # fmt: skip
+    path = tmp_path / "recipes" / "fetch_corpus" / "en" / f"{key_of(recipe)}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(recipe))
+    runtime = json.dumps({"registry": str(registry)})
+    command = [
+        sys.executable, "-m", "scripts.fetch_corpus", "--runtime", runtime,
+        "--recipe", str(path.relative_to(tmp_path)),
+    ]  # fmt: skip
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url, "no_proxy": "*", "HF_HUB_OFFLINE": "0",
+        "PYTHONPATH": str(REPOSITORY),
+    }  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "set HF_TOKEN" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "results").exists()

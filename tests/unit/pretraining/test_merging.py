@@ -255,6 +255,13 @@ def test_lora_files_that_are_missing_or_do_not_match(
         adopt(folder, "lora")
 
 
+def test_a_base_whose_tokenizer_was_changed(adopt: Adopt, base_model: Path, tmp_path: Path) -> None:
+    adapter(tmp_path / "lora")
+    (base_model / "model" / "tokenizer.spm").write_bytes(b"other")
+    with pytest.raises(UserError, match="changed since the contract was written: adopt_model"):
+        adopt(tmp_path / "lora", "lora")
+
+
 # -- additive patches -----------------------------------------------------------------------------
 
 

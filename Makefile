@@ -14,7 +14,8 @@ export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
 .PHONY: help setup slurm demo test test-system test-long check digests schema clean-demo \
-        where why diff redo gc verify accept
+        plan where why diff redo gc verify accept recover publish receive needed status \
+        adopt release hub
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,10 +29,10 @@ $(VENV)/.ready: $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r $(LOCK) || $(BIN)/pip install --quiet --no-deps -r $(LOCK)
-	@if ! command -v scontrol > /dev/null || timeout 5 scontrol ping > /dev/null 2>&1; then \
+	@timeout 5 scontrol show config > /dev/null 2>&1; if [ $$? -ne 124 ]; then \
 	  $(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python -r envs/requirements-slurm.txt \
 	  || $(BIN)/pip install --quiet --no-deps -r envs/requirements-slurm.txt; \
-	else echo "SLURM's clients are here but no controller answers: plugins left out (make slurm)"; fi
+	else echo "SLURM's controller does not answer: plugins left out (make slurm)"; fi
 	@touch $@
 
 slurm: setup ## add the SLURM executor (without a controller it slows every start by 10 s)
@@ -59,6 +60,9 @@ digests: setup ## record that changed code leaves results as they are
 schema: setup ## write resources/schema/config.schema.json
 	@$(BIN)/python -m scripts.schema
 
+plan: setup ## what CONFIG will cost: hours, disk, dollars (MAX_GPU_HOURS=n: exit 2 above; ARGS=--cells)
+	@$(BIN)/python -m scripts.plan --config $(CONFIG) $(if $(MAX_GPU_HOURS),--max-gpu-hours $(MAX_GPU_HOURS)) $(ARGS)
+
 where: setup ## CELL=part-of-name: folders of the cells of CONFIG
 	@$(BIN)/python -m scripts.cells --config $(CONFIG) where "$(CELL)"
 
@@ -79,3 +83,31 @@ verify: setup ## rehash everything; name what differs
 
 accept: setup ## CELL=name KEY=older REASON="...": an older result stands for the expected one
 	@$(BIN)/python -m scripts.cells --config $(CONFIG) accept "$(CELL)" "$(KEY)" "$(REASON)"
+
+recover: setup ## after a killed snakemake: wait for its jobs (CANCEL=1 ends them), unlock
+	@$(BIN)/python -m scripts.recover --config $(CONFIG) $(if $(CANCEL),--cancel)
+
+share = $(BIN)/python -m scripts.share --config $(CONFIG)
+on = $(if $(REMOTE),--remote "$(REMOTE)")
+
+publish: setup ## data to the DVC remote, manifests and pointers to git (AGAIN=cell: upload anew)
+	@$(share) publish $(on) $(if $(AGAIN),--again "$(AGAIN)")
+
+receive: setup ## published data, checked (CELLS="part-of-name ...", CELLS=needed: those alone)
+	@$(share) receive $(on) $(if $(CELLS),--cells "$(CELLS)")
+
+needed: setup ## what the next run computes and which absent data it reads, with sizes
+	@$(share) needed
+
+status: setup ## how many cells are finished, published, here
+	@$(share) status
+
+adopt: setup ## FROM=repository CELL=name [REV= KEY= REASON= OUTPUTS=]: another lab's result
+	@$(share) adopt $(on) "$(FROM)" "$(CELL)" $(if $(REV),--revision "$(REV)") $(if $(KEY),--key "$(KEY)") \
+	  $(if $(OUTPUTS),--outputs "$(OUTPUTS)") $(if $(REASON),--reason "$(REASON)")
+
+release: setup ## CELL=name NAME=...: a checkpoint into the model registry of dvc.yaml
+	@$(share) release "$(CELL)" "$(NAME)"
+
+hub: setup ## CELL=name TO=folder LICENCE=spdx: a checkpoint with its model card, as a hub keeps it
+	@$(share) hub "$(CELL)" "$(TO)" --licence "$(LICENCE)" $(if $(NAME),--name "$(NAME)")

@@ -33,6 +33,7 @@ localrules:
     prepare_instructions,
     fetch_benchmark,
     translate_benchmark,
+    switch_prompts,
     score,
     calibrate_judge,
     code_switching,
@@ -51,7 +52,7 @@ wildcard_constraints:
     vocabulary_id="[a-z0-9+.-]+",
     model="[A-Za-z0-9+.-]+",
     tuning="[A-Za-z0-9+.-]+",
-    benchmark="[a-z0-9-]+",
+    benchmark="[a-z0-9.-]+",
 
 
 rule all:

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from langtransfer import warm
 from langtransfer.disk import full_disk_explained
-from langtransfer.errors import UserError
+from langtransfer.errors import Interrupted, UserError
 
 if TYPE_CHECKING:  # who asks the warm worker imports next to nothing: 0.06 s instead of 0.25 s
     from langtransfer.execution import Stage
 
 BAD_INPUT, CRASH = 2, 1
+AGAIN = os.EX_TEMPFAIL  # 75: nothing is wrong, the next run goes on from here
 
 
 def main(stage: str, run: Stage, doc: str | None, argv: Sequence[str] | None = None) -> None:
-    """Entry point of `python -m scripts.<stage>`; exits 0, 2 (bad input) or 1 (a bug)."""
+    """Entry point of `python -m scripts.<stage>`; exits 0, 2 (bad input), 75 (again), 1 (a bug)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parse(stage, doc, argv)
     # A stage that may serve from a warm process asks it first: the same code, the same bytes.
@@ -45,6 +46,9 @@ def serve(stage: str, run: Stage, arguments: argparse.Namespace) -> int:
             execute(stage, spread(stage, run, runtime), arguments.recipe, runtime)
     except UserError as error:
         return _say(str(error), BAD_INPUT)
+    except Interrupted as error:
+        print(error, file=sys.stderr, flush=True)
+        return AGAIN
     except Exception as error:  # the process boundary: one line for the user, all of it in the log
         traceback.print_exc()
         what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -16,3 +16,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return " ".join(f"{self.field}: {self.value!r}: {self.remedy}".split())
+
+
+class Interrupted(Exception):
+    """A stage was asked to stop and kept its state: scripts exit with status 75, run it again."""

@@ -6,16 +6,13 @@ the manifest again in seconds) or goes on from the stage's own state in `work/`.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import json
 import os
 import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,9 @@ from typing import Any
 from langtransfer.config import RuntimeConfig
 from langtransfer.disk import full_disk_explained
 from langtransfer.errors import UserError
+from langtransfer.folders import put_in_place
 from langtransfer.job import Job, write_atomically
+from langtransfer.locking import only_writer
 from langtransfer.provenance import (
     STAMP,
     WORK,
@@ -56,7 +55,7 @@ def execute(stage: str, run: Stage, recipe_file: Path, runtime: RuntimeConfig) -
         raise UserError("recipe", str(recipe_file), f"is one of {recipe['stage']}, not {stage}")
     key = recipe_file.stem
     folder, work = result_folder(recipe["cell"], key), WORK / recipe["cell"] / key
-    with _only_writer(work), full_disk_explained(work, half_written=work / "out"):
+    with only_writer(work), full_disk_explained(work, half_written=work / "out"):
         parents = check_parents(recipe)
         done = "kept"
         if not _is_complete(folder / "data", key):
@@ -80,6 +79,12 @@ def check_parent(folder: Path) -> dict[str, str]:
         raise UserError("manifest", str(folder), f"carries key {manifest['key']}: move it back")
     stamp = read_stamp(folder / "data")
     accepted = manifest.get("accepted", {}).get("key", folder.name)
+    if not (folder / "data").exists():
+        cell = manifest["recipe"]["cell"]
+        remedy = (
+            f"data are not here: make receive CELLS={cell} (make redo CELL={cell} where unshared)"
+        )
+        raise UserError("data", str(folder), remedy)
     if stamp is None or stamp["key"] != accepted:
         found = None if stamp is None else stamp["key"]
         raise UserError("data", str(folder), f"data carry key {found}: fetch or redo the cell")
@@ -129,13 +134,8 @@ def _compute(
 
 
 def _put_in_place(out: Path, data: Path) -> None:
-    """Rename a finished folder to its place; broken data there were checked and give way."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    if data.is_symlink():  # an accepted result is not ours to remove
-        data.unlink()
-    elif data.exists():
-        shutil.rmtree(data)
-    os.replace(out, data)
+    """Move a finished folder to its place; broken data there were checked and give way."""
+    put_in_place(out, data)
 
 
 def _finish(
@@ -164,25 +164,3 @@ def _machine() -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in LIBRARIES},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-@contextlib.contextmanager
-def _only_writer(work: Path) -> Iterator[None]:
-    """Hold the cell's lock; the kernel lets go of it when the process dies, however it dies."""
-    work.mkdir(parents=True, exist_ok=True)
-    path = work.with_name(f"{work.name}.lock")
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            handle.seek(0)
-            raise UserError(
-                "cell", str(work), f"is being written by {handle.read()}: wait"
-            ) from None
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
-        # The file stays: who waits for it must wait for this very file, not for a new one.
-        yield

@@ -45,6 +45,8 @@ TRAINING = frozenset({"train_base", "pretrain", "finetune"})
 """Stages that can run on several processes."""
 HANDED_ON = (signal.SIGTERM, signal.SIGUSR1)
 POLL_SECONDS = 0.2
+SECONDS_TO_SAVE = 240
+"""After SIGTERM, which SLURM sends torchrun as well: ranks write a checkpoint meanwhile."""
 SECONDS_TO_END = 30.0
 """Between asking ranks on other nodes to end and ending srun itself."""
 
@@ -118,7 +120,10 @@ def launch_line(place: Placement, request: Path, host: str, port: int, run_id: s
     host is a node of the allocation, best this one, and port is free on it: ranks of several nodes
     meet there. run_id tells this run's meeting from others on the same port.
     """
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--max-restarts=0"]
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", "--max-restarts=0",
+        f"--shutdown-timeout={SECONDS_TO_SAVE}",
+    ]  # fmt: skip
     ranks = [f"--nproc-per-node={place.processes}", "-m", "langtransfer.launch", str(request)]
     if place.nodes == 1:
         return [*torchrun, "--standalone", *ranks]

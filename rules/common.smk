@@ -27,6 +27,13 @@ os.environ |= {
 }
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+from langtransfer.workflow.needs import Needs
+
+# A cluster's profile names the table of what each rule asks for; elsewhere rules ask for nothing.
+needs = Needs.of_profile(
+    workflow.config_settings.config, workflow.basedir, main=workflow.is_main_process
+)
+
 STUDY = None
 if workflow.is_main_process:
     from langtransfer.workflow import session
@@ -63,9 +70,12 @@ def cell(path):
 
 
 def stage(name):
-    """The command line of a stage; the log holds everything it prints."""
+    """The command line of a stage; the log holds everything it prints.
+
+    It takes its shell's place: a signal to the job reaches the stage, not a shell that dies of it.
+    """
     return (
-        f"python -m scripts.{name} --recipe {{input.recipe:q}} --threads {{threads}}"
+        f"exec python -m scripts.{name} --recipe {{input.recipe:q}} --threads {{threads}}"
         ' --runtime "$LANGTRANSFER_RUNTIME" > {log:q} 2>&1'
     )
 

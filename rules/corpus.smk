@@ -25,8 +25,12 @@ rule clean_corpus:
         "results/clean_corpus/{language}/{key}/manifest.json",
     log:
         "logs/clean_corpus/{language}.{key}.log",
+    retries: needs.retries("clean_corpus")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("clean_corpus")
+    resources:
+        **needs.resources("clean_corpus"),
     shell:
         stage("clean_corpus")
 
@@ -39,7 +43,11 @@ rule split_corpus:
         "results/split_corpus/{language}/{key}/manifest.json",
     log:
         "logs/split_corpus/{language}.{key}.log",
+    retries: needs.retries("split_corpus")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("split_corpus")
+    resources:
+        **needs.resources("split_corpus"),
     shell:
         stage("split_corpus")

@@ -32,6 +32,20 @@ rule translate_benchmark:
         stage("translate_benchmark")
 
 
+rule switch_prompts:
+    """Put a clause of the source language into each question."""
+    input:
+        unpack(cell("switch_prompts/{benchmark}/{language}")),
+    output:
+        "results/switch_prompts/{benchmark}/{language}/{key}/manifest.json",
+    log:
+        "logs/switch_prompts/{benchmark}.{language}.{key}.log",
+    conda:
+        "../envs/langtransfer.yaml"
+    shell:
+        stage("switch_prompts")
+
+
 rule generate:
     """Let a tuned model answer a benchmark's questions."""
     input:
@@ -40,8 +54,12 @@ rule generate:
         "results/generate/{model}/{tuning}/{benchmark}/{language}/{key}/manifest.json",
     log:
         "logs/generate/{model}.{tuning}.{benchmark}.{language}.{key}.log",
+    retries: needs.retries("generate")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("generate")
+    resources:
+        **needs.resources("generate"),
     shell:
         stage("generate")
 
@@ -96,8 +114,12 @@ rule knowledge:
         "results/knowledge/{model}/{tuning}/{benchmark}/{language}/{key}/manifest.json",
     log:
         "logs/knowledge/{model}.{tuning}.{benchmark}.{language}.{key}.log",
+    retries: needs.retries("knowledge")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("knowledge")
+    resources:
+        **needs.resources("knowledge"),
     shell:
         stage("knowledge")
 
@@ -110,8 +132,12 @@ rule perplexity:
         "results/perplexity/{model}/{tuning}/{language}/{key}/manifest.json",
     log:
         "logs/perplexity/{model}.{tuning}.{language}.{key}.log",
+    retries: needs.retries("perplexity")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("perplexity")
+    resources:
+        **needs.resources("perplexity"),
     shell:
         stage("perplexity")
 
@@ -124,7 +150,11 @@ rule alignment:
         "results/alignment/{model}/{tuning}/{language}/{key}/manifest.json",
     log:
         "logs/alignment/{model}.{tuning}.{language}.{key}.log",
+    retries: needs.retries("alignment")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("alignment")
+    resources:
+        **needs.resources("alignment"),
     shell:
         stage("alignment")

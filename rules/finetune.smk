@@ -25,7 +25,11 @@ rule finetune:
         "results/finetune/{model}/{tuning}/{key}/manifest.json",
     log:
         "logs/finetune/{model}.{tuning}.{key}.log",
+    retries: needs.retries("finetune")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("finetune")
+    resources:
+        **needs.resources("finetune"),
     shell:
         stage("finetune")

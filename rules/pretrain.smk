@@ -11,8 +11,12 @@ rule train_base:
         "results/train_base/{model}/{key}/manifest.json",
     log:
         "logs/train_base/{model}.{key}.log",
+    retries: needs.retries("train_base")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("train_base")
+    resources:
+        **needs.resources("train_base"),
     shell:
         stage("train_base")
 
@@ -39,7 +43,11 @@ rule pretrain:
         "results/pretrain/{model}/{key}/manifest.json",
     log:
         "logs/pretrain/{model}.{key}.log",
+    retries: needs.retries("pretrain")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("pretrain")
+    resources:
+        **needs.resources("pretrain"),
     shell:
         stage("pretrain")

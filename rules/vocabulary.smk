@@ -11,8 +11,12 @@ rule train_tokenizer:
         "results/train_tokenizer/{targets}/{name}/{key}/manifest.json",
     log:
         "logs/train_tokenizer/{targets}.{name}.{key}.log",
+    retries: needs.retries("train_tokenizer")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("train_tokenizer")
+    resources:
+        **needs.resources("train_tokenizer"),
     shell:
         stage("train_tokenizer")
 
@@ -25,8 +29,12 @@ rule extend_vocabulary:
         "results/extend_vocabulary/{targets}/{vocabulary}/{key}/manifest.json",
     log:
         "logs/extend_vocabulary/{targets}.{vocabulary}.{key}.log",
+    retries: needs.retries("extend_vocabulary")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("extend_vocabulary")
+    resources:
+        **needs.resources("extend_vocabulary"),
     shell:
         stage("extend_vocabulary")
 
@@ -39,8 +47,12 @@ rule check_vocabulary:
         "results/check_vocabulary/{language}/{vocabulary_id}/{key}/manifest.json",
     log:
         "logs/check_vocabulary/{language}.{vocabulary_id}.{key}.log",
+    retries: needs.retries("check_vocabulary")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("check_vocabulary")
+    resources:
+        **needs.resources("check_vocabulary"),
     shell:
         stage("check_vocabulary")
 
@@ -53,8 +65,12 @@ rule extend_embeddings:
         "results/extend_embeddings/{targets}/{vocabulary}/{key}/manifest.json",
     log:
         "logs/extend_embeddings/{targets}.{vocabulary}.{key}.log",
+    retries: needs.retries("extend_embeddings")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("extend_embeddings")
+    resources:
+        **needs.resources("extend_embeddings"),
     shell:
         stage("extend_embeddings")
 
@@ -67,7 +83,11 @@ rule pack_tokens:
         "results/pack_tokens/{language}/{vocabulary_id}/{key}/manifest.json",
     log:
         "logs/pack_tokens/{language}.{vocabulary_id}.{key}.log",
+    retries: needs.retries("pack_tokens")
     conda:
         "../envs/langtransfer.yaml"
+    threads: needs.threads("pack_tokens")
+    resources:
+        **needs.resources("pack_tokens"),
     shell:
         stage("pack_tokens")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langtransfer.errors import UserError
-from langtransfer.workflow import comparing, verbs
+from langtransfer.workflow import comparing, history, verbs
 from langtransfer.workflow.study import Study, open_study
 
 KEPT_CONFIGS = ("config.yaml", "profiles/*/study.yaml")
@@ -73,16 +73,27 @@ def redo(study: Study, arguments: argparse.Namespace) -> int:
 
 
 def gc(study: Study, arguments: argparse.Namespace) -> int:
-    """List, or remove, results that no config, tag or published pointer names."""
+    """List, or remove, results that no config, run, tag or published pointer names."""
     keep = {cell.folder.as_posix() for cell in study.cells} | _tagged()
     for pattern in KEPT_CONFIGS:
         for path in sorted(Path().glob(pattern)):
             keep |= {cell.folder.as_posix() for cell in open_study(path).cells}
+    for run in history.remembered():
+        keep |= _named_by_run(run)
     for folder in verbs.garbage(keep):
         print(f"{'removed' if arguments.yes else 'would remove'} {folder}")
         if arguments.yes:
             verbs.remove(folder)
     return 0
+
+
+def _named_by_run(run: history.Run) -> set[str]:
+    """Result folders of a config that was run; of its last run where it cannot be planned now."""
+    try:
+        return {cell.folder.as_posix() for cell in open_study(Path(run.config)).cells}
+    except UserError as error:
+        print(f"kept as last run: {error}; to forget it, remove its file in {history.RUNS}")
+        return history.named_by(run.report)
 
 
 def _tagged() -> set[str]:

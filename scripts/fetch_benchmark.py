@@ -20,7 +20,6 @@ def run(job: Job) -> dict[str, Any]:
     """Fetch the dataset and write it in the form of its kind."""
     from langtransfer.corpus.jsonl import write_json
     from langtransfer.corpus.registry import fetch
-    from langtransfer.evaluation.benchmarks.archives import unpack
     from langtransfer.evaluation.questions import missing_questions_explained
     from langtransfer.resources import locate
 
@@ -28,7 +27,7 @@ def run(job: Job) -> dict[str, Any]:
     registry = locate(job.runtime.registry)
     with missing_questions_explained(config.format, config.identity.key, registry):
         paths = fetch(registry, config.identity, config.language, job.work)
-    stats = _write(config, unpack(paths, job.work / "unpacked"), job.out)
+    stats = _write(config, paths, job.out)
     write_json(job.out / "stats.json", stats)
     return {"items": stats["items"]}
 

@@ -25,12 +25,13 @@ def run(job: Job) -> dict[str, Any]:
         in_stable_order,
         read_pairs,
     )
+    from langtransfer.finetuning.quality import FILTERED
     from langtransfer.resources import locate
 
     config = job.config(PrepareInstructionsCell)
     registry = locate(job.runtime.registry)
     paths = fetch(registry, config.identity, config.language, job.work)
-    chosen = Filter(config.max_characters)
+    chosen = Filter(config.max_characters, judged=config.identity.format in FILTERED)
     # The atlas has no end: its first pairs are put in order; of a file, all are.
     enough = config.source.examples if config.identity.format == "atlas" else None
     kept = itertools.islice(chosen.keep(read_pairs(config, paths)), enough)

@@ -4,8 +4,9 @@ Example: python -m scripts.tables --recipe recipes/tables/study/<key>.json
 Reads: results.<cell>/{scores,predictions,documents,alignment,code_switching}.jsonl
        vocabularies.<cell>/vocabulary_report.json
 Writes: table1_response_quality.csv table2_perplexity.csv table3_languages.csv
-        figure2_knowledge.csv figure4_code_switching.csv english_retained.csv by_category.csv
-        vocabulary.csv alignment.csv
+        figure2_knowledge.csv knowledge_averages.csv figure4_code_switching.csv
+        written_exams.csv switched_prompts.csv english_retained.csv by_category.csv
+        vocabulary.csv alignment.csv switching_matrix.csv switching_quality.csv
         calibration.csv (where the study calibrates its judge)
 """
 

@@ -94,7 +94,7 @@ class ChatServer(ThreadingHTTPServer):
         """Answer all lines of an input file; the answers show after some polls."""
         name = f"batch_{len(self.batches)}"
         output, errors = [], []
-        for line in self.files[request["input_file_id"]].splitlines():
+        for line in self.files[request["input_file_id"]].rstrip("\n").split("\n"):
             row = json.loads(line)
             self.bodies.append(row["body"])
             behaviour = self.behaviour(row["body"]["messages"][0]["content"])
@@ -106,7 +106,8 @@ class ChatServer(ThreadingHTTPServer):
             lines = errors if failed else output
             lines.append({"custom_id": row["custom_id"], "response": reply, "error": None})
         for suffix, lines in (("output", output), ("errors", errors)):
-            self.files[f"{name}_{suffix}"] = "".join(json.dumps(line) + "\n" for line in lines)
+            rows = (json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            self.files[f"{name}_{suffix}"] = "".join(rows)
         self.batches[name] = {
             "id": name,
             "object": "batch",

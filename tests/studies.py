@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,34 @@ TINY = ROOT / "tests" / "configs" / "tiny.yaml"
 
 
 def environment() -> dict[str, str]:
-    """Environment for child processes: this interpreter first, no SLURM clients.
+    """Environment for child processes: this interpreter first, no SLURM.
 
-    With SLURM's clients on PATH and no controller its plugin slows every Snakemake start by 10 s.
+    Its plugin asks the controller whenever Snakemake starts, and waits 10 s for one that is away.
     """
-    bins = [str(Path(sys.executable).parent)]
-    bins += [p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "scontrol").exists()]
     ours = ("SNAKEMAKE", "SLURM", "LANGTRANSFER")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    return variables | {"PATH": os.pathsep.join([*bins, "/usr/bin", "/bin"])}
+    path = [str(Path(sys.executable).parent), os.environ["PATH"], "/usr/bin", "/bin"]
+    return variables | {"PATH": os.pathsep.join(path), "SLURM_CONF": os.devnull}
+
+
+def checkout(tree: Path) -> Path:
+    """A copy of the repository as a fresh clone has it, and its environment; skips without git."""
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    names = tracked.stdout.splitlines() if tracked.returncode == 0 else []
+    if not names:
+        pytest.skip("not a git checkout: nothing says which files are the repository's")
+    for name in names:
+        source, target = ROOT / name, tree / name
+        if name.startswith(("results/", "recipes/")) or not source.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+        else:
+            shutil.copyfile(source, target)
+    return tree
 
 
 def snakemake_command(
@@ -73,6 +93,18 @@ def snakemake(
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
+
+
+@contextmanager
+def processor_seconds() -> Iterator[Callable[[], float]]:
+    """Processor time of the child processes that end inside: what else runs does not count."""
+
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    begun = spent()
+    yield lambda: spent() - begun
 
 
 @contextmanager

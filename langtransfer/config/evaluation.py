@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from langtransfer.config.base import Language, Model, Name
+from langtransfer.config.base import Endpoint, Language, Model, Name
 from langtransfer.config.corpus import DatasetIdentity
 
 BenchmarkKind = Literal["response-quality", "knowledge", "text"]
@@ -28,6 +28,11 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "text": ("atlas", "flores", "corpus"),
 }
 """Formats of each kind of benchmark."""
+
+EXAMS = ("gaokao-subjective",)
+"""Formats of response quality that examine knowledge: reported apart from the paper's tables on
+LLM-Eval and its claims. Code-switching means nothing there, where the right answer to a Chinese
+question may be in English."""
 
 
 class BenchmarkConfig(Model):
@@ -57,6 +62,9 @@ class BenchmarkConfig(Model):
     translate_from: Language | None = None
     """Language the questions are published in (response quality): `translate_benchmark` makes them
     in every other one, from a file where the registry has a row for that very language."""
+    switched_tunings: tuple[str, ...] = ()
+    """Tunings after which the questions are asked once more, with a clause of the source language
+    in each (response quality): how often do answers follow it?"""
 
     @model_validator(mode="after")
     def _translatable(self) -> BenchmarkConfig:
@@ -64,6 +72,14 @@ class BenchmarkConfig(Model):
             raise ValueError("translate_from is for kind response-quality")
         if self.translate_from is not None and self.format == "atlas":
             raise ValueError("the atlas is made in every language: leave translate_from out")
+        return self
+
+    @model_validator(mode="after")
+    def _switchable(self) -> BenchmarkConfig:
+        if self.switched_tunings and (self.kind != "response-quality" or self.format in EXAMS):
+            raise ValueError("switched_tunings are for kind response-quality, exams apart")
+        if self.tunings is not None and set(self.switched_tunings) - set(self.tunings):
+            raise ValueError("switched_tunings must be among tunings")
         return self
 
     @model_validator(mode="after")
@@ -95,6 +111,14 @@ class FetchBenchmarkCell(Model):
     identity: DatasetIdentity
 
 
+class SwitchPromptsCell(Model):
+    """Slice of one `switch_prompts` cell."""
+
+    language: Language
+    source: Language
+    """Language of the clause."""
+
+
 class GenerateConfig(Model):
     """`generate`: greedy answers."""
 
@@ -105,6 +129,10 @@ class GenerateCell(GenerateConfig):
     """Slice of one `generate` cell."""
 
     template: Name
+
+
+NamedEndpoint = Annotated[Endpoint | None, Field(exclude_if=lambda value: value is None)]
+"""Left out of recipes where it is not given: whoever names none keeps the keys there were."""
 
 
 class JudgeChecks(Model):
@@ -124,9 +152,12 @@ class JudgeConfig(Model):
 
     kind: Literal["reference", "openai"]
     """reference: offline, from known answers, always labelled so; openai: a chat model behind
-    any OpenAI-compatible endpoint (OPENAI_BASE_URL, OPENAI_API_KEY from the environment)."""
+    any OpenAI-compatible endpoint (OPENAI_API_KEY from the environment)."""
     model: str = ""
     """Model name sent to the endpoint; part of the result's identity."""
+    base_url: NamedEndpoint = None
+    """Endpoint that is asked, part of the result's identity; null asks OPENAI_BASE_URL's of the
+    environment, whichever that is."""
     prompt: Name = "llm-eval-0-3"
     """File `resources/prompts/judge/<prompt>.jinja`; part of the result's identity."""
     temperature: float | None = Field(default=0.0, ge=0)
@@ -137,6 +168,8 @@ class JudgeConfig(Model):
     def _model_named(self) -> JudgeConfig:
         if (self.kind == "openai") != bool(self.model):
             raise ValueError("give judge.model exactly when judge.kind is openai")
+        if self.kind == "reference" and self.base_url is not None:
+            raise ValueError("judge.base_url is for kind openai: the reference judge is a rule")
         if self.kind == "reference" and self.checks.items:
             raise ValueError("judge.checks are for kind openai: the reference judge is a rule")
         return self
@@ -167,11 +200,19 @@ class TranslateBenchmarkConfig(Model):
     """`translate_benchmark`: questions of a benchmark in a language nobody published them in."""
 
     model: str = ""
-    """Chat model that translates, at the judge's endpoint; needed where no file is ready."""
+    """Chat model that translates; needed where no file is ready."""
+    base_url: NamedEndpoint = None
+    """As `score.judge.base_url`."""
     prompt: Name = "llm-eval"
     """File `resources/prompts/translate/<prompt>.jinja`."""
     temperature: float | None = Field(default=0.0, ge=0)
     """Sampling temperature asked for; null sends none."""
+
+    @model_validator(mode="after")
+    def _model_named(self) -> TranslateBenchmarkConfig:
+        if self.base_url is not None and not self.model:
+            raise ValueError("base_url is where model is asked: name the model")
+        return self
 
 
 class TranslateBenchmarkCell(Model):
@@ -340,6 +381,8 @@ class ReportRow(Model):
     benchmark: str
     format: str
     adopted: bool
+    prompts: Literal["plain", "switched"] = "plain"
+    """switched: each question had a clause of the source language in it."""
 
 
 class VocabularyRow(Model):

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from langtransfer.config.base import SECRET
 from langtransfer.config.references import nearest
 from langtransfer.config.root import Config
 from langtransfer.errors import UserError
@@ -63,6 +64,8 @@ def _first_mistake(error: ValidationError, model: type[BaseModel]) -> UserError:
         return UserError(
             field, mistake["input"], f"unknown key; {nearest(str(mistake['loc'][-1]), known)}"
         )
+    if mistake["type"] == SECRET:
+        return UserError(field, "(not shown)", mistake["msg"])
     if mistake["type"] == "missing":
         return UserError(field, None, "is required; add it")
     remedy = mistake["msg"].removeprefix("Value error, ")

@@ -127,6 +127,8 @@ def _check_benchmarks(config: Config) -> None:
         for tuning in benchmark.tunings or ():
             field = f"benchmarks.{name}.tunings"
             _known(field, tuning, {"none", *config.tunings}, "tuning")
+        for tuning in benchmark.switched_tunings:
+            _known(f"benchmarks.{name}.switched_tunings", tuning, config.tunings, "tuning")
         if benchmark.translate_from is not None:
             field = f"benchmarks.{name}.translate_from"
             _known(field, benchmark.translate_from, known_languages(), "language")

@@ -96,8 +96,17 @@ class RuntimeConfig(Model):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     processes: int | None = Field(default=None, gt=0)
     """Training processes on each node; by default one a visible GPU, one where there is none."""
+    hardware: Name = "h100"
+    """Row of `resources/costs/hardware.csv`: what `make plan` counts hours of."""
+    max_gpu_hours: float | None = Field(default=None, gt=0)
+    """Refuse, before anything starts, a run whose cells are planned to take more hours of it."""
     deepspeed: Literal["none", "zero2", "zero3", "zero2-offload", "zero3-offload"] = "none"
     """File `resources/deepspeed/<name>.json` handed to the Trainer."""
+    activation_checkpointing: int = Field(default=1, ge=0)
+    """On a GPU, compute every n-th layer's activations again in the backward pass: less memory, up
+    to a third more work at 1; 0 keeps all."""
+    liger_kernels: bool = False
+    """On a GPU, fused Triton kernels of `liger-kernel`, which is to be installed for it."""
     tokenization: Literal["fastest", "reference"] = "fastest"
     """Engine that tokenizes corpora: the fastest proved equal, or the one that defines the ids."""
     judge_concurrency: int = Field(default=8, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,17 +11,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from langtransfer.errors import UserError
 from langtransfer.provenance import sha256_file
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, RepoFile
     from requests import Response
 
 CHUNK_BYTES = 1 << 16  # a cut connection loses the piece that was being read
 TIMEOUT_SECONDS = (10.0, 60.0)  # our choice: to connect, between two pieces
 ATTEMPTS = 5  # our choice: in a row without a new byte
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0  # our choice: doubled after each attempt
+PATHS_A_REQUEST = 500  # our choice: half of what the hub answers for at once
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 REMEDIES = {
     401: "access refused (401): the source wants a log-in; use a mirror or a local copy",
@@ -55,13 +59,40 @@ def download(
     Raises UserError for what another attempt cannot mend, for a wrong checksum, and where no
     checksum is given: nothing else would pin the bytes.
     """
+    part = target.with_name(target.name + ".part")
+    resumed = part.is_file()
     if not target.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
+        _until_whole(url, part, sleep)
+        os.replace(part, target)
+    if resumed and digest and sha256_file(target) != digest:
+        # Its beginning was perhaps another file's, or another mirror's: once more, from nothing.
+        target.unlink()
         _until_whole(url, part, sleep)
         os.replace(part, target)
     _check_pinned(target, digest, place)
     return target
+
+
+def download_from_any(
+    urls: Sequence[str], target: Path, digest: str, place: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:  # fmt: skip
+    """As `download`, from the first of several places that has the right file.
+
+    Raises the first place's UserError, and says how many others failed too.
+    """
+    errors: list[UserError] = []
+    for url in urls:
+        try:
+            return download(url, target, digest, place, sleep)
+        except UserError as error:
+            errors.append(error)
+    first = errors[0]
+    if len(errors) == 1:
+        raise first
+    remedy = f"{first.remedy}; {len(errors) - 1} other places failed too: {errors[-1]}"
+    raise UserError(first.field, first.value, remedy) from first
 
 
 def download_from_hub(
@@ -72,33 +103,80 @@ def download_from_hub(
     `location` is `datasets/org/name` or, for a model, `org/name`. HF_ENDPOINT and HF_TOKEN come
     from the environment. Raises UserError for a missing commit, token, repository or file.
     """
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
-    kind, repo = (
-        ("dataset", location[9:]) if location.startswith("datasets/") else ("model", location)
-    )
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=os.environ.get("HF_TOKEN") or False)
+    api, kind, repo = hub_api(location)
     paths: dict[str, Path] = {}
-    with _hub_errors(location, place):
+    with hub_errors(location, place):
         if not revision:
             newest = api.repo_info(repo, repo_type=kind).sha
             raise UserError(place, location, f"no revision is given: the newest is {newest}")
-        for name, digest in _matching(api, repo, kind, revision, files).items():
+        wanted = matching(api, repo, kind, revision, files)
+        published = _published(api, repo, kind, revision, wanted)
+        for name, digest in wanted.items():
             paths[name] = Path(
                 hf_hub_download(
                     repo, name, repo_type=kind, revision=revision, local_dir=work / "hub",
                     token=api.token, endpoint=api.endpoint,
                 )
             )  # fmt: skip
-            verify(paths[name], digest, place)
+            _keep_if_right(paths[name], digest, place)
+            _keep_if_published(paths[name], published[name], place)
     return paths
 
 
+def _published(
+    api: HfApi, repo: str, kind: str, revision: str, wanted: Mapping[str, str]
+) -> dict[str, RepoFile]:
+    """What the commit's tree says of the files; UserError naming one it does not have."""
+    from huggingface_hub import RepoFile
+
+    names = sorted(wanted)
+    found: dict[str, RepoFile] = {}
+    for at in range(0, len(names), PATHS_A_REQUEST):
+        some = names[at : at + PATHS_A_REQUEST]
+        for info in api.get_paths_info(repo, some, revision=revision, repo_type=kind):
+            if isinstance(info, RepoFile):
+                found[info.path] = info
+    if missing := sorted(wanted.keys() - found):
+        remedy = f"no such file at this revision of {repo}: correct files in the row"
+        raise UserError("files", missing[0], remedy)
+    return found
+
+
+def _keep_if_published(path: Path, info: RepoFile, place: str) -> None:
+    """Verify a file against the commit's tree: large ones by sha256, others by git's own hash."""
+    if info.lfs is not None:
+        return _keep_if_right(path, info.lfs.sha256, place)
+    data = path.read_bytes()
+    found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    if found != info.blob_id:
+        path.unlink()
+        remedy = f"has git hash {found}, not the commit's {info.blob_id} ({place}): fetch it again"
+        raise UserError("file", str(path), remedy)
+
+
+def hub_api(location: str) -> tuple[HfApi, str, str]:
+    """The hub's client, and the kind and name of the repository a location means."""
+    from huggingface_hub import HfApi
+
+    kind, repo = (
+        ("dataset", location[9:]) if location.startswith("datasets/") else ("model", location)
+    )
+    token = os.environ.get("HF_TOKEN") or False
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token), kind, repo
+
+
 def _check_pinned(target: Path, digest: str, place: str) -> None:
-    """The checksum is given and right; a wrong file is removed, so that the next run refetches."""
+    """The checksum is given and right."""
     if not digest:
         remedy = f"no sha256 is given: check the source, then put {sha256_file(target)} there"
         raise UserError(place, target.name, remedy)
+    _keep_if_right(target, digest, place)
+
+
+def _keep_if_right(target: Path, digest: str, place: str) -> None:
+    """Verify what was fetched; a wrong file is removed, so that the next run fetches it again."""
     try:
         verify(target, digest, place)
     except UserError:
@@ -164,21 +242,37 @@ def _check_status(response: Response, url: str, part: Path) -> None:
 
 
 def _append(response: Response, part: Path) -> None:
-    """Write the answer's bytes; from the start when the server ignored the range."""
-    with part.open("ab" if response.status_code == 206 else "wb") as out:
+    """Write the answer's bytes; from the start when the server ignored the range.
+
+    A bar shows how far it is where a terminal is looking on.
+    """
+    resumed = response.status_code == 206
+    have, length = (_size(part) if resumed else 0), response.headers.get("Content-Length", "")
+    total = have + int(length) if length.isdigit() else None
+    name = part.name.removesuffix(".part")
+    with (
+        tqdm(desc=name, initial=have, total=total, unit="B", unit_scale=True, disable=None) as bar,
+        part.open("ab" if resumed else "wb") as out,
+    ):
         for chunk in response.iter_content(CHUNK_BYTES):
             out.write(chunk)
+            bar.update(len(chunk))
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a file's name stands for those that fit it."""
+    return any(character in name for character in "*?[")
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _matching(
+def matching(
     api: HfApi, repo: str, kind: str, revision: str, files: Mapping[str, str]
 ) -> dict[str, str]:
     """Names in the repository -> checksum, patterns expanded against its listing."""
-    if not any(c in name for name in files for c in "*?["):
+    if not any(is_pattern(name) for name in files):
         return dict(sorted(files.items()))
     there = api.list_repo_files(repo, repo_type=kind, revision=revision)
     return {name: digest for pattern, digest in sorted(files.items())
@@ -193,7 +287,7 @@ def _matches(there: Sequence[str], pattern: str, repo: str) -> list[str]:
 
 
 @contextmanager
-def _hub_errors(location: str, place: str) -> Iterator[None]:
+def hub_errors(location: str, place: str) -> Iterator[None]:
     """The hub client's errors as one line each."""
     from huggingface_hub import errors
 

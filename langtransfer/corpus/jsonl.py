@@ -1,11 +1,12 @@
-"""JSON Lines, plain, gzip or zstd by suffix: strict reading, byte-for-byte repeatable writing."""
+"""JSON Lines, plain or compressed by suffix: strict reading, byte-for-byte repeatable writing."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,14 @@ from langtransfer.errors import UserError
 from langtransfer.job import atomic_path, write_atomically
 
 CHUNK_BYTES = 1 << 20
+PACKED_BYTES = 1 << 14
+"""A zstd piece: at its largest ratio, 32,768, it unpacks to 512 MiB, which memory can hold."""
+FREE_BYTES = 1 << 30
+"""our choice: what any file may unpack to, however small it is."""
+LARGEST_RATIO = 200
+"""our choice: beyond that, so many times its own size; text packs 3 to 20 times smaller."""
+LONGEST_LINE_BYTES = 1 << 29
+"""our choice: above any JSON array on one line (Alpaca: 22 MB), below what exhausts memory."""
 ZSTD_LEVEL = 3  # our choice: zstd's own default; part of the bytes, so never change it lightly
 GZIP_LEVEL = 6  # our choice: gzip's own default, for the same reason
 
@@ -24,9 +33,10 @@ GZIP_LEVEL = 6  # our choice: gzip's own default, for the same reason
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of each line of a UTF-8 file, decompressed by suffix.
 
-    Raises UserError for a missing, truncated or corrupt file and for bytes that are not UTF-8.
+    Raises UserError for a missing, truncated or corrupt file, for bytes that are not UTF-8, and
+    for what unpacks to more than any text does.
     """
-    for number, line in enumerate(_split_lines(_chunks(path)), start=1):
+    for number, line in enumerate(_split_lines(_chunks(path), path), start=1):
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -38,7 +48,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON Lines file (`.gz` and `.zst` are decompressed); blank lines are skipped.
+    """Objects of a JSON Lines file (`.gz`, `.bz2`, `.zst` unpacked); blank lines are skipped.
 
     Raises UserError naming file and line for a line that is not a JSON object, and as
     `read_lines` does.
@@ -159,17 +169,35 @@ class _Plain:
         """Nothing to flush: the raw file is closed by whoever opened it."""
 
 
+def refuse_bomb(path: Path, packed: int, unpacked: int) -> None:
+    """UserError where a file unpacks to more bytes than text of its size can."""
+    if unpacked > max(FREE_BYTES, LARGEST_RATIO * packed):
+        remedy = f"unpacks to {unpacked:,} bytes and more, as no text does: fetch another copy"
+        raise UserError("file", str(path), remedy)
+
+
 def _chunks(path: Path) -> Iterator[bytes]:
     """Decompressed bytes of a file in pieces; UserError when missing, truncated or corrupt."""
-    readers = {".gz": _gzip_chunks, ".zst": _zstd_chunks}
+    unpack = UNPACKERS.get(path.suffix)
     try:
         with path.open("rb") as raw:
-            yield from readers.get(path.suffix, _plain_chunks)(raw)
+            if unpack is None:
+                yield from _plain_chunks(raw)
+                return
+            total = 0
+            for chunk in unpack(raw):
+                total += len(chunk)
+                refuse_bomb(path, raw.tell(), total)
+                yield chunk
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise UserError("file", str(path), "no such file: check the path") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, _Corrupt) as error:
         remedy = f"truncated or corrupt ({error}): fetch or compress it again"
         raise UserError("file", str(path), remedy) from error
+
+
+class _Corrupt(Exception):
+    """Not what its suffix says."""
 
 
 def _plain_chunks(raw: IO[bytes]) -> Iterator[bytes]:
@@ -183,11 +211,27 @@ def _gzip_chunks(raw: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
+def _bzip2_chunks(raw: IO[bytes]) -> Iterator[bytes]:
+    with bz2.BZ2File(raw, "rb") as unpacked:
+        while chunk := _read(unpacked):
+            yield chunk
+
+
+def _read(unpacked: bz2.BZ2File) -> bytes:
+    """The next bytes; bz2 says OSError, as a broken disk does, for a broken stream."""
+    try:
+        return unpacked.read(CHUNK_BYTES)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _Corrupt(error) from error
+
+
 def _zstd_chunks(raw: IO[bytes]) -> Iterator[bytes]:
     """All frames; zstandard's own stream reader takes a truncated frame for the end."""
     frame = zstandard.ZstdDecompressor().decompressobj()
     fresh = True
-    while data := raw.read(CHUNK_BYTES):
+    while data := raw.read(PACKED_BYTES):
         while data:
             if frame.eof:
                 frame, fresh = zstandard.ZstdDecompressor().decompressobj(), True
@@ -198,14 +242,26 @@ def _zstd_chunks(raw: IO[bytes]) -> Iterator[bytes]:
         raise EOFError("the last zstd frame is incomplete")
 
 
-def _split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+UNPACKERS: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {
+    ".gz": _gzip_chunks,
+    ".bz2": _bzip2_chunks,
+    ".zst": _zstd_chunks,
+}
+
+
+def _split_lines(chunks: Iterable[bytes], path: Path) -> Iterator[bytes]:
     """Lines without their end (LF or CR LF), from pieces cut anywhere."""
     rest: list[bytes] = []
+    waiting = 0
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         rest.append(first)
+        waiting += len(first)
+        if waiting > LONGEST_LINE_BYTES:
+            remedy = f"has a line of more than {LONGEST_LINE_BYTES:,} bytes: split it or mend it"
+            raise UserError("file", str(path), remedy)
         for line in others:
             yield b"".join(rest).removesuffix(b"\r")
-            rest = [line]
+            rest, waiting = [line], len(line)
     if last := b"".join(rest):
         yield last.removesuffix(b"\r")

@@ -10,23 +10,17 @@ import csv
 import itertools
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
-from xml.etree import ElementTree
+from typing import Any
 
 from langtransfer.config.references import nearest
-from langtransfer.corpus.jsonl import parse_error, read_lines, read_numbered
+from langtransfer.corpus.jsonl import parse_error, read_json, read_lines, read_numbered
+from langtransfer.corpus.xml_readers import read_tmx, read_udhr, read_xml
 from langtransfer.errors import UserError
 
 Rows = Iterator[tuple[int, str]]
 Reader = Callable[[Path, str], Rows]
-
-UDHR = "{http://efele.net/udhr}"
-"""XML name space of the Universal Declaration files, https://efele.net/udhr"""
-XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read_documents(format: str, paths: Mapping[str, Path], field: str) -> Iterator[dict[str, str]]:
@@ -63,13 +57,17 @@ def read_table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
     lines = (line + "\n" for _, line in read_lines(path))
     csv.field_size_limit(1 << 30)  # documents are long: the default stops at 128 KiB
     rows = csv.reader(lines, delimiter=delimiter)
-    header = next(rows, [])
-    for row in rows:
-        if row:
-            if len(row) != len(header):
-                remedy = f"has {len(row)} cells for {len(header)} columns: quote or mend it"
-                raise UserError(f"{path}, line {rows.line_num}", row[0][:80], remedy)
-            yield rows.line_num, dict(zip(header, row, strict=True))
+    try:
+        header = next(rows, [])
+        for row in rows:
+            if row:
+                if len(row) != len(header):
+                    remedy = f"has {len(row)} cells for {len(header)} columns: quote or mend it"
+                    raise UserError(f"{path}, line {rows.line_num}", row[0][:80], remedy)
+                yield rows.line_num, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        remedy = f"not a table ({error}): mend or remove it"
+        raise UserError("file", f"{path}, line {rows.line_num}", remedy) from error
 
 
 def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
@@ -82,6 +80,14 @@ def text_of(row: Mapping[str, Any], field: str, place: str) -> str:
         remedy = f"field {field} must be text, not {type(row[field]).__name__}"
         raise UserError(place, row[field], remedy)
     return str(row[field])
+
+
+def paragraphs_of(row: Mapping[str, Any], field: str, place: str) -> str:
+    """As `text_of`, a list of texts joined by line feeds: how books keep their paragraphs."""
+    value = row.get(field)
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    return text_of(row, field, place)
 
 
 def whole_characters(text: str) -> str:
@@ -102,12 +108,22 @@ def _read_array(path: Path) -> list[Any]:
 
 def _jsonl(path: Path, field: str) -> Rows:
     for number, row in read_numbered(path):
-        yield number, text_of(row, field, f"{path}, line {number}")
+        yield number, paragraphs_of(row, field, f"{path}, line {number}")
 
 
 def _json(path: Path, field: str) -> Rows:
     for number, row in read_objects(path):
-        yield number, text_of(row, field, f"{path}, item {number}")
+        yield number, paragraphs_of(row, field, f"{path}, item {number}")
+
+
+def _squad(path: Path, field: str) -> Rows:
+    """The paragraphs that questions are asked about, once each: SQuAD 1.1 and its translations."""
+    number = 0
+    for article in read_json(path).get("data") or ():
+        for paragraph in article.get("paragraphs") or () if isinstance(article, dict) else ():
+            number += 1
+            row = paragraph if isinstance(paragraph, dict) else {}
+            yield number, text_of(row, "context", f"{path}, paragraph {number}")
 
 
 def _csv(path: Path, field: str) -> Rows:
@@ -123,12 +139,16 @@ def _tsv(path: Path, field: str) -> Rows:
 def _parquet(path: Path, field: str) -> Rows:
     """Streamed row group by row group through `datasets`."""
     from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
 
     try:
         rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         for number, row in enumerate(rows, start=1):
             yield number, text_of(row, field, f"{path}, row {number}")
-    except ValueError as error:  # pyarrow.ArrowInvalid is one
+    # pyarrow.ArrowInvalid is a ValueError, and its OSErrors have no number.
+    except (ValueError, DatasetGenerationError, OSError, NotImplementedError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
         raise UserError("file", str(path), f"not Parquet ({error}): fetch it again") from error
 
 
@@ -160,60 +180,30 @@ def _storybook(path: Path, field: str) -> Rows:
     yield 1, "\n".join(text.removeprefix("# ") for text in texts if text)
 
 
-def _udhr(path: Path, field: str) -> Rows:
-    """One document per article (and the preamble): title and paragraphs."""
-    try:
-        root = ElementTree.parse(path).getroot()  # expat bounds entity expansion by itself
-    except ElementTree.ParseError as error:
-        raise UserError("file", str(path), f"not XML ({error}): fetch it again") from error
-    sections = (node for node in root if node.tag in (f"{UDHR}preamble", f"{UDHR}article"))
-    for number, section in enumerate(sections):
-        texts = (node.text or "" for node in section.iter() if node.tag in UDHR_TEXT)
-        yield number, "\n".join(text.strip() for text in texts if text.strip())
+def _wikiextractor(path: Path, field: str) -> Rows:
+    """Articles between `<doc ...>` and `</doc>`, without these lines and the title's.
 
-
-UDHR_TEXT = (f"{UDHR}title", f"{UDHR}para")
-
-
-def _tmx(path: Path, field: str) -> Rows:
-    """Segments of one language (`field`, as xml:lang) of a translation memory, zipped or not.
-
-    upstream: TMX 1.4b. Formatting codes inside a segment are read as its text.
+    upstream: attardi/wikiextractor, its text form; what it writes with --json is `jsonl`.
     """
-    there: set[str] = set()
-    found = False
-    try:
-        with _opened_tmx(path) as file:
-            nodes = (node for _, node in ElementTree.iterparse(file))  # streamed, bombs as above
-            for number, unit in enumerate((node for node in nodes if node.tag == "tu"), start=1):
-                for variant in unit.iter("tuv"):
-                    there.add(language := variant.get(XML_LANG, ""))
-                    text = "".join(s for seg in variant.iter("seg") for s in seg.itertext()).strip()
-                    if text and language.lower() == field.lower():
-                        found = True
-                        yield number, text
-                        break
-                unit.clear()
-    except (ElementTree.ParseError, zipfile.BadZipFile) as error:
-        raise UserError("file", str(path), f"not TMX ({error}): fetch it again") from error
-    if not found:
-        remedy = f"no segment of {path} is in this language: name one of {', '.join(sorted(there))}"
-        raise UserError("field", field, remedy)
-
-
-@contextmanager
-def _opened_tmx(path: Path) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            yield file
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.lower().endswith(".tmx")]
-        if len(names) != 1:
-            remedy = f"must hold one file .tmx, not {len(names)}: unpack it and name them"
-            raise UserError("file", str(path), remedy)
-        with archive.open(names[0]) as file:
-            yield file
+    article: list[str] | None = None
+    number = 0
+    for at, line in read_lines(path):
+        if line.startswith("<doc "):
+            if article is not None:
+                raise UserError("file", f"{path}, line {at}", "<doc> in a <doc>: fetch it again")
+            article, number = [], at
+        elif line.strip() == "</doc>":
+            if article is None:
+                raise UserError("file", f"{path}, line {at}", "</doc> alone: fetch it again")
+            if text := "\n".join(article[1:]).strip():  # the first line is the title
+                yield number, text
+            article = None
+        elif article is not None:
+            article.append(line)
+        elif line.strip():
+            raise UserError("file", f"{path}, line {at}", "text outside <doc>: not wikiextractor's")
+    if article is not None:
+        raise UserError("file", f"{path}, line {number}", "<doc> has no end: fetch it again")
 
 
 READERS: dict[str, Reader] = {
@@ -227,8 +217,11 @@ READERS: dict[str, Reader] = {
     "alpaca": _alpaca,
     "storybook": _storybook,
     "flores": _txt,
-    "udhr": _udhr,
-    "tmx": _tmx,
+    "udhr": read_udhr,
+    "tmx": read_tmx,
+    "xml": read_xml,
+    "wikiextractor": _wikiextractor,
+    "squad": _squad,
 }
 
 

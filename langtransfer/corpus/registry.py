@@ -21,16 +21,18 @@ from pydantic import Field, ValidationError, model_validator
 from langtransfer.config.base import Language, Model, Name
 from langtransfer.config.corpus import DatasetIdentity
 from langtransfer.config.references import nearest
-from langtransfer.corpus.download import download, download_from_hub, verify
+from langtransfer.corpus.archives import is_archive, unpack
+from langtransfer.corpus.download import download_from_any, download_from_hub, verify
 from langtransfer.corpus.jsonl import read_lines
+from langtransfer.corpus.locations import MEMBER, Part, fetched, local_paths, members, urls
 from langtransfer.errors import UserError
-from langtransfer.resources import locate
 
 COLUMNS = (
     "key", "language", "kind", "location", "revision", "files", "format", "field", "licence",
-    "homepage", "note",
+    "homepage", "note", "mirrors", "base",
 )  # fmt: skip
 ANY_LANGUAGE = "*"
+KINDS = ("atlas", "file", "https", "hub", "hub-stream", "rows")
 Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
@@ -40,18 +42,25 @@ class DatasetRow(Model):
     key: Name
     language: Language | Literal["*"]
     """Language of the text, or `*` for any."""
-    kind: Literal["atlas", "file", "https", "hub"]
-    location: str = Field(min_length=1)
+    kind: Literal["atlas", "file", "https", "hub", "hub-stream", "rows"]
+    location: str = ""
     """Folder (relative to the repository), URL of the folder, or hub id (`datasets/org/name`)."""
     revision: str = ""
     """Commit of a hub repository."""
     files: dict[str, Sha256] = Field(min_length=1)
-    """File name under the location -> sha256 of its bytes, empty when not known."""
+    """File name under the location -> sha256 of its bytes, empty when not known; of kind `rows`
+    keys of other rows."""
     format: str = ""
     field: str = ""
     licence: str = ""
     homepage: str = ""
     note: str = ""
+    mirrors: tuple[str, ...] = ()
+    """URLs as of kind `https`, asked in turn where the location fails."""
+    base: str = ""
+    """Of a model that is no checkpoint by itself: key of the one it changes."""
+    parts: tuple[DatasetRow, ...] = ()
+    """Of kind `rows`: the rows, once looked up."""
     registry: str = ""
     """Path of the registry file, for messages."""
     line: int = 0
@@ -59,10 +68,22 @@ class DatasetRow(Model):
 
     @model_validator(mode="after")
     def _plain(self) -> DatasetRow:
-        if self.kind == "https" and not re.match(r"https?://", self.location):
-            raise ValueError("location of kind https must begin with http:// or https://")
-        if bad := [n for n in self.files if Path(n).is_absolute() or ".." in Path(n).parts]:
+        places = (*([self.location] if self.kind == "https" else []), *self.mirrors)
+        if not all(re.match(r"https?://", place) for place in places):
+            raise ValueError(
+                "location of kind https and mirrors must begin with http:// or https://"
+            )
+        if not self.location and self.kind != "rows":
+            raise ValueError("location is missing: a folder, URL or hub id")
+        names = [part for name in self.files for part in name.split(MEMBER)]
+        if bad := [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]:
             raise ValueError(f"files must be names below the location, not {bad[0]!r}")
+        if bad := [n for n in self.files if MEMBER in n and not is_archive(n.split(MEMBER)[0])]:
+            raise ValueError(f"{bad[0]!r} names a file in an archive, and that is none")
+        if self.mirrors and not all(fetched(self.files).values()):
+            raise ValueError("mirrors need the sha256 of every file: nothing else says they agree")
+        if (self.format in ("lora", "delta")) != bool(self.base):
+            raise ValueError("a row of format lora or delta, and no other, names its base")
         return self
 
     def place(self) -> str:
@@ -83,6 +104,8 @@ class Registry:
         Raises UserError naming what is there when the key or the language is not.
         """
         found = self.rows.get((key, language)) or self.rows.get((key, ANY_LANGUAGE))
+        if found is not None and found.kind == "rows":
+            return found.model_copy(update={"parts": self._parts(found, language)})
         if found is not None:
             return _for_language(found, language)
         languages = sorted(there for name, there in self.rows if name == key)
@@ -91,6 +114,12 @@ class Registry:
             raise UserError("dataset", key, f"not in {self.path}; {nearest(key, keys)}")
         remedy = f"dataset {key} of {self.path} has {', '.join(languages)}: add a row"
         raise UserError("language", language, remedy)
+
+    def _parts(self, row: DatasetRow, language: str) -> tuple[DatasetRow, ...]:
+        parts = tuple(self.row(key, language) for key in row.files if key != row.key)
+        if not parts or any(part.kind in ("atlas", "rows") for part in parts):
+            raise UserError(row.place(), ";".join(row.files), "must be keys of rows with files")
+        return parts
 
 
 def load_registry(path: Path) -> Registry:
@@ -116,22 +145,59 @@ def identity(row: DatasetRow, sha256: Callable[[Path], str]) -> DatasetIdentity:
 
     Raises UserError naming registry, key and path when a local source file is missing.
     """
-    files = dict(row.files)
-    if row.kind in ("atlas", "file"):
-        files = {n: row.files.get(n) or sha256(p) for n, p in _paths(row).items()}
+    files = _hashed(row, sha256)
+    for part in row.parts:
+        named = _hashed(part, sha256).items()
+        files |= {str(Part(part.key, part.revision, name)): digest for name, digest in named}
     return DatasetIdentity(
         key=row.key, revision=row.revision, files=files, format=row.format,
         field=row.field,
     )  # fmt: skip
 
 
-def fetch(registry: Path, source: DatasetIdentity, language: str, work: Path) -> dict[str, Path]:
-    """Local copies of a recipe's dataset by file name, verified against the recipe's checksums.
+def _hashed(row: DatasetRow, sha256: Callable[[Path], str]) -> dict[str, str]:
+    """Files of a row with their checksums; none of a row made of others."""
+    if row.kind == "rows":
+        return {}
+    if row.kind not in ("atlas", "file"):
+        return dict(row.files)
+    paths = local_paths(row.location, list(fetched(row.files)), row.place())
+    inside = {name: digest for name, digest in row.files.items() if MEMBER in name}
+    return {n: row.files.get(n) or sha256(p) for n, p in paths.items()} | inside
 
-    The registry says only where to get them. Raises UserError as `local_files` does.
+
+def fetch(registry: Path, source: DatasetIdentity, language: str, work: Path) -> dict[str, Path]:
+    """Local copies of a recipe's dataset by file name, archives unpacked.
+
+    All are verified against the recipe's checksums; the registry says only where to get them.
+    Raises UserError as `local_files` and `unpack` do.
     """
     row = load_registry(registry).row(source.key, language)
-    return local_files(row.model_copy(update=_pinned(source)), work)
+    if not row.parts:
+        return _fetch(pinned(row, source), work)
+    parts: dict[str, DatasetRow] = {part.key: part for part in row.parts}
+    paths: dict[str, Path] = {}
+    names = [Part.parse(name) for name in source.files]
+    for key in sorted({name.key for name in names}):
+        if key not in parts:
+            raise UserError(row.place(), key, "was among its rows when this was planned: plan anew")
+        own = [name for name in names if name.key == key]
+        files = {name.name: source.files[str(name)] for name in own}
+        revision = {"revision": own[0].revision, "files": files, "key": key}
+        part = pinned(parts[key], source.model_copy(update=revision))
+        paths |= {f"{key}/{name}": path for name, path in _fetch(part, work / key).items()}
+    return paths
+
+
+def _fetch(row: DatasetRow, work: Path) -> dict[str, Path]:
+    paths = local_files(row, work)
+    if row.format == "tmx":  # its reader opens the zip that a translation memory comes in
+        return paths
+    unpacked = unpack(paths, work / "unpacked", members(row.files))
+    for name, digest in row.files.items():
+        if digest and MEMBER in name:
+            verify(unpacked[name.replace(MEMBER, "/")], digest, row.place())
+    return unpacked
 
 
 def local_files(row: DatasetRow, work: Path) -> dict[str, Path]:
@@ -140,46 +206,33 @@ def local_files(row: DatasetRow, work: Path) -> dict[str, Path]:
     Raises UserError for missing files, wrong checksums, refused or failed downloads, and for
     remote files that neither a checksum nor a commit pins.
     """
-    if row.kind == "hub":
-        return download_from_hub(row.location, row.revision, row.files, work, row.place())
+    files = fetched(row.files)
+    if row.kind in ("hub", "hub-stream"):
+        try:
+            return download_from_hub(row.location, row.revision, files, work, row.place())
+        except UserError:
+            if not row.mirrors:
+                raise
+            return _from_urls(row, row.mirrors, work)
     if row.kind == "https":
-        return {
-            name: download(_url(row.location, name), work / name, digest, row.place())
-            for name, digest in sorted(row.files.items())
-        }
-    paths = _paths(row)
+        return _from_urls(row, (row.location, *row.mirrors), work)
+    paths = local_paths(row.location, list(files), row.place())
     for name, path in paths.items():
-        verify(path, row.files.get(name, ""), row.place())
+        verify(path, files.get(name, ""), row.place())
     return paths
 
 
-def _pinned(source: DatasetIdentity) -> dict[str, object]:
-    """What a row takes from the recipe instead of from the registry."""
-    return source.model_dump(include={"revision", "files", "format", "field"})
+def _from_urls(row: DatasetRow, places: Sequence[str], work: Path) -> dict[str, Path]:
+    return {
+        name: download_from_any(urls(places, name, digest), work / name, digest, row.place())
+        for name, digest in sorted(fetched(row.files).items())
+    }
 
 
-def _url(location: str, name: str) -> str:
-    """URL of one file: `{file}` in the location, or a name below it."""
-    from urllib.parse import quote
-
-    if "{file}" in location:
-        return location.replace("{file}", quote(name))
-    return f"{location.rstrip('/')}/{quote(name)}"
-
-
-def _paths(row: DatasetRow) -> dict[str, Path]:
-    """Local files of a row by name, patterns (`*.md`) expanded and sorted."""
-    folder = locate(row.location)
-    paths: dict[str, Path] = {}
-    for pattern in row.files:
-        literal = folder / pattern
-        wild = not literal.is_file() and any(c in pattern for c in "*?[")
-        found = sorted(p for p in folder.glob(pattern) if p.is_file()) if wild else [literal]
-        if not found or not all(path.is_file() for path in found):
-            value = str(Path(row.location) / pattern)
-            raise UserError(row.place(), value, "no such source file: put it there or mend the row")
-        paths |= {path.relative_to(folder).as_posix(): path for path in found}
-    return dict(sorted(paths.items()))
+def pinned(row: DatasetRow, source: DatasetIdentity) -> DatasetRow:
+    """A row with what decides the bytes taken from the recipe instead of from the registry."""
+    kept = source.model_dump(include={"revision", "files", "format", "field"})
+    return row.model_copy(update=kept)
 
 
 def _for_language(row: DatasetRow, language: str) -> DatasetRow:
@@ -209,6 +262,7 @@ def _parse_row(path: Path, line: int, header: Sequence[str], cells: Sequence[str
         raise UserError(f"{path}, line {line}", ",".join(cells)[:80], remedy)
     values: dict[str, object] = dict(zip(header, (cell.strip() for cell in cells), strict=True))
     values |= {"files": _parse_files(str(values["files"])), "registry": str(path), "line": line}
+    values["mirrors"] = tuple(str(values.get("mirrors", "")).split())
     try:
         return DatasetRow.model_validate(values)
     except ValidationError as error:
@@ -222,7 +276,7 @@ def _row_error(path: Path, line: int, error: ValidationError) -> UserError:
     value = first["input"] if first["loc"] else ""
     remedy = first["msg"].removeprefix("Value error, ")
     if column == "kind":
-        near = difflib.get_close_matches(str(value), ("atlas", "file", "https", "hub"), n=1)
+        near = difflib.get_close_matches(str(value), KINDS, n=1)
         remedy += f"; did you mean {near[0]}?" if near else ""
     return UserError(f"{path}, line {line}, {column}", value, remedy)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from langtransfer.config.corpus import FetchCorpusEntry
 from langtransfer.corpus.readers import read_documents, take
-from langtransfer.corpus.registry import fetch
+from langtransfer.corpus.registry import fetch, load_registry, pinned
+from langtransfer.corpus.streaming import stream_documents
 from langtransfer.errors import UserError
 
 HELD_OUT_START = 10_000_000
@@ -21,16 +22,22 @@ def entry_documents(
 
     Raises UserError when the dataset has fewer documents than the entry asks for.
     """
-    paths = fetch(registry, entry.identity, entry.language, work)
     prefix = f"{entry.dataset}.{entry.language}"
-    for document in _documents(entry, seed, paths):
+    row = load_registry(registry).row(entry.dataset, entry.language)
+    if row.kind == "hub-stream":
+        streamed = stream_documents(pinned(row, entry.identity))
+        documents = take(streamed, entry.start, entry.documents, _field(entry))
+    else:
+        paths = fetch(registry, entry.identity, entry.language, work)
+        documents = _documents(entry, seed, paths)
+    for document in documents:
         yield {"id": f"{prefix}.{document['id']}", "text": document["text"]}
 
 
 def _documents(
     entry: FetchCorpusEntry, seed: int, paths: dict[str, Path]
 ) -> Iterator[dict[str, str]]:
-    field = f"fetch_corpus, {entry.language}, {entry.dataset}, documents"
+    field = _field(entry)
     if entry.identity.format != "atlas":
         documents = read_documents(entry.identity.format, paths, entry.identity.field)
         return take(documents, entry.start, entry.documents, field)
@@ -43,6 +50,10 @@ def _documents(
         raise UserError(field, entry.documents, remedy)
     templates = atlas.load_templates(only_file(paths))
     return atlas.documents(templates, entry.documents, seed=seed, start=entry.start)
+
+
+def _field(entry: FetchCorpusEntry) -> str:
+    return f"fetch_corpus, {entry.language}, {entry.dataset}, documents"
 
 
 def only_file(paths: dict[str, Path]) -> Path:

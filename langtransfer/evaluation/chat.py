@@ -20,19 +20,19 @@ def ask_all(
     cell: str,
     on_progress: Callable[[int], None],
 ) -> tuple[list[Any], dict[str, int | float]]:
-    """What was read out of each answer, in the order of the requests, and what this run spent.
+    """What was read out of each answer, in the order of the requests, and what the cell spent.
 
     Answers in the cache are not asked for again, equal requests are asked once, and what another
     cell is asking for is waited for. The estimate is printed before anything is asked. Raises
     UserError when the endpoint refuses or stays silent, or the budget is spent; answers had by then
-    are in the cache.
+    are in the cache, and what they cost is printed all the same.
     """
     wanted = unique(requests)
     run = begin(chat, service, cell, on_progress)
     missing = run.look(wanted.values())
     expected = total_of(request.estimate for request in missing)
     had = len(wanted) - len(missing)
-    amount = in_words(chat.model, expected, service.prices, batch=service.batch)
+    amount = in_words({(chat.model, service.batch): expected}, service.prices)
     print(
         f"{chat.model}: {len(wanted)} answers wanted, {had} of them in {service.cache}, "
         f"{len(missing)} to ask for: about {amount}",
@@ -40,10 +40,9 @@ def ask_all(
     )
     try:
         _ask_for(run, missing)
-    finally:
+    finally:  # what was paid for is told whatever happened
         run.cache.close()
-    spent = in_words(chat.model, run.usage, service.prices, batch=service.batch)
-    print(f"{chat.model}: {run.exchanges} answers received: {spent}", flush=True)
+        print(f"{chat.model}: {run.spent_in_words()}", flush=True)
     facts = run.spent() | {"from_cache": had, "estimated_tokens": expected.total}
     return [run.answers[request.key] for request in requests], facts
 

@@ -27,7 +27,6 @@ from langtransfer.evaluation.chat_client import (
     MalformedError,
     Request,
     content_of,
-    endpoint,
     given_up,
     options,
     plain,
@@ -59,7 +58,7 @@ class Batches:
     def client(self) -> openai.OpenAI:
         """The client, made when first needed."""
         if self._client is None:
-            self._client = openai.OpenAI(**options(self.run.service.patience))
+            self._client = openai.OpenAI(**options(self.run.chat, self.run.service.patience))
         return self._client
 
     # -- collecting -----------------------------------------------------------------------------
@@ -82,9 +81,10 @@ class Batches:
     def _find(self, token: str, record: Mapping[str, Any]) -> Batch | None:
         """The batch of a record; None where its sender is still at it, or it never went out."""
         path = str(self.run.cache.batch_path(token))
-        if record["endpoint"] != _fingerprint():
+        chat = self.run.chat
+        if record["endpoint"] != _fingerprint(chat):
             remedy = f"a batch was sent to another one: set it back, or give it up: delete {path}"
-            raise UserError("OPENAI_BASE_URL", endpoint(), remedy)
+            raise UserError(chat.endpoint_field, chat.endpoint, remedy)
         if record["id"]:
             try:
                 return self._retrieve(record["id"])
@@ -127,9 +127,14 @@ class Batches:
         self, token: str, record: Mapping[str, Any], batch: Batch, wanted: Mapping[str, Request]
     ) -> None:
         lines = list(self._lines(batch))
-        used = [c.usage for line in lines if (c := _completion(line)) and c.usage]
-        tokens = total_of(Tokens(u.prompt_tokens, u.completion_tokens) for u in used)
-        self.run.budget.ledger.enter_batch(token, record["model"], tokens)
+        used = [
+            usage_of(completion, wanted.get(line["custom_id"]))
+            for line in lines
+            if (completion := _completion(line)) is not None
+        ]
+        self.run.budget.ledger.enter_batch(
+            token, record["claimant"]["cell"], record["model"], len(used), total_of(used)
+        )
         for line in lines:
             if line["custom_id"] in wanted:
                 self._take(wanted[line["custom_id"]], line)
@@ -149,11 +154,8 @@ class Batches:
         """Keep one line's answer, or remember why it is none."""
         if self.run.cache.get(request.key) is not None:
             return  # another run collected it
-        completion = _completion(line)
-        if completion is not None:
-            self.run.count(usage_of(completion, request), batch=True)
         try:
-            self.run.cache.put(request.key, content_of(completion, request))
+            self.run.cache.put(request.key, content_of(_completion(line), request))
         except MalformedError as error:
             self._failures[request.key] = error
 
@@ -181,7 +183,7 @@ class Batches:
         keys = [request.key for request in chosen]
         record = {
             "id": "",
-            "endpoint": _fingerprint(),
+            "endpoint": _fingerprint(self.run.chat),
             "keys": keys,
             "model": self.run.chat.model,
         }
@@ -192,7 +194,9 @@ class Batches:
             raise
         self.run.cache.record_batch(token, record)
         estimate = total_of(request.estimate for request in chosen)
-        self.run.budget.ledger.enter_batch(token, self.run.chat.model, estimate)
+        self.run.budget.ledger.enter_batch(
+            token, self.run.cache.cell, self.run.chat.model, len(chosen), estimate
+        )
         batch = self._create(token, file, keys)
         self.run.cache.record_batch(token, record | {"id": batch.id})
         return refusal
@@ -270,7 +274,8 @@ class Batches:
 
     def _refused(self, error: openai.APIStatusError) -> UserError:
         if error.status_code in (404, 405, 501):
-            remedy = f"{endpoint()} takes no batches (HTTP {error.status_code}): set it to online"
+            said = f"takes no batches (HTTP {error.status_code})"
+            remedy = f"{self.run.chat.endpoint} {said}: set it to online"
             return UserError("runtime.judge_mode", "batch", remedy)
         return refused(error, self.run.chat)
 
@@ -284,11 +289,11 @@ def _line(chat: Chat, request: Request) -> bytes:
 def _completion(line: Mapping[str, Any]) -> ChatCompletion | None:
     """The chat completion of an output line; None where the request failed."""
     response = line.get("response") or {}
-    if response.get("status_code") != 200:
+    if response.get("status_code") != 200 or not isinstance(response.get("body"), dict):
         return None
     return ChatCompletion.construct(**response["body"])
 
 
-def _fingerprint() -> str:
+def _fingerprint(chat: Chat) -> str:
     """The endpoint, told apart from others without being named."""
-    return hashlib.sha256(endpoint().encode()).hexdigest()[:16]
+    return hashlib.sha256(chat.endpoint.encode()).hexdigest()[:16]

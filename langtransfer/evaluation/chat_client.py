@@ -1,7 +1,8 @@
 """A chat model behind any OpenAI-compatible endpoint: what is asked, what counts as an answer.
 
-The endpoint is OPENAI_BASE_URL's and OPENAI_API_KEY's of the environment; the key is written
-nowhere, and is cut out of whatever the endpoint says of it.
+The endpoint is the config's, or OPENAI_BASE_URL of the environment where that names none. The key
+is OPENAI_API_KEY of the environment; it is written nowhere, and is cut out of whatever the endpoint
+says of it.
 """
 
 from __future__ import annotations
@@ -109,6 +110,25 @@ class Chat:
     temperature: float | None
     field: str
     """Config field that names the model, for messages."""
+    base_url: str | None = None
+    """Endpoint the config names; None takes the environment's."""
+
+    @property
+    def section(self) -> str:
+        """Config section of the model."""
+        return self.field.rpartition(".")[0]
+
+    @property
+    def endpoint(self) -> str:
+        """Where requests go, without a user name or password it may hold."""
+        address = self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        url = urlsplit(address)
+        return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+    @property
+    def endpoint_field(self) -> str:
+        """What to change for another endpoint, for messages."""
+        return f"{self.section}.base_url" if self.base_url else "OPENAI_BASE_URL"
 
     def body(self, request: Request) -> dict[str, Any]:
         """Body of a chat completion request."""
@@ -121,9 +141,13 @@ class Chat:
         }
 
     def key(self, prompt: str, message: str, repeat: int = 0) -> str:
-        """Hash of all that decides an answer; a repeated question has one of its own."""
+        """Hash of all that decides an answer, an endpoint the config names among it.
+
+        A repeated question has a key of its own.
+        """
         parts = [prompt, self.model, self.temperature, message]
-        return hashlib.sha256(json.dumps(parts + [repeat] * bool(repeat)).encode()).hexdigest()
+        parts += [repeat] * bool(repeat) + [self.base_url] * bool(self.base_url)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -155,25 +179,23 @@ def service_of(runtime: RuntimeConfig) -> Service:
     )
 
 
-def options(patience: Patience) -> dict[str, Any]:
+def options(chat: Chat, patience: Patience) -> dict[str, Any]:
     """Arguments of the client; UserError without a usable OPENAI_API_KEY."""
     key = os.environ.get("OPENAI_API_KEY")
     if not key:
         remedy = (
-            "set it (any value for a local server, whose address goes into OPENAI_BASE_URL), "
-            "or take score.judge.kind: reference"
+            "set it (any value for a local server, whose address goes into OPENAI_BASE_URL or "
+            f"{chat.section}.base_url), or take score.judge.kind: reference"
         )
         raise UserError("OPENAI_API_KEY", key, remedy)
     if not key.isascii() or not key.isprintable() or " " in key:
         remedy = "holds white space or other characters no key has: set it again"
         raise UserError("OPENAI_API_KEY", "(not shown)", remedy)
-    return {"timeout": patience.timeout_seconds, "max_retries": patience.client_retries}
-
-
-def endpoint() -> str:
-    """Where requests go, without a user name or password it may hold."""
-    url = urlsplit(os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
-    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+    return {
+        "base_url": chat.base_url,  # None: the client reads OPENAI_BASE_URL
+        "timeout": patience.timeout_seconds,
+        "max_retries": patience.client_retries,
+    }
 
 
 def content_of(completion: Any, request: Request) -> str:
@@ -193,13 +215,14 @@ def content_of(completion: Any, request: Request) -> str:
     return content
 
 
-def usage_of(completion: Any, request: Request) -> Tokens:
-    """Tokens of an exchange; by our own rule where the endpoint does not count them."""
+def usage_of(completion: Any, request: Request | None) -> Tokens:
+    """Tokens of an exchange; by our own rule where the endpoint does not count them, and none
+    for a request that is not known."""
     usage = completion.usage if isinstance(completion, ChatCompletion) else None
     prompt = getattr(usage, "prompt_tokens", None)
     written = getattr(usage, "completion_tokens", None)
     if not isinstance(prompt, int) or not isinstance(written, int):
-        return request.estimate
+        return request.estimate if request is not None else Tokens()
     return Tokens(prompt, written)
 
 
@@ -220,12 +243,12 @@ def retry_after(error: Exception) -> float:
 def refused(error: openai.APIStatusError, chat: Chat) -> UserError:
     """An answer of the endpoint that asking again would not change."""
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        remedy = f"refused by {endpoint()}: {plain(error)}"
+        remedy = f"refused by {chat.endpoint}: {plain(error)}"
         return UserError("OPENAI_API_KEY", f"HTTP {error.status_code}", remedy)
     if error.code == "insufficient_quota":
         return UserError("OPENAI_API_KEY", "insufficient_quota", f"no money left: {plain(error)}")
     remedy = f"the endpoint answers HTTP {error.status_code} ({plain(error)}): correct"
-    return UserError(chat.field, chat.model, f"{remedy} {chat.field.rpartition('.')[0]}")
+    return UserError(chat.field, chat.model, f"{remedy} {chat.section}")
 
 
 def given_up(failure: Exception, chat: Chat, rounds: int) -> UserError:
@@ -235,7 +258,7 @@ def given_up(failure: Exception, chat: Chat, rounds: int) -> UserError:
         remedy = f"no usable answer in {rounds} ({plain(failure)}): take another model; {kept}"
         return UserError(chat.field, chat.model, remedy)
     remedy = f"gives up after retries ({plain(failure)}); {kept}"
-    return UserError("OPENAI_BASE_URL", endpoint(), remedy)
+    return UserError(chat.endpoint_field, chat.endpoint, remedy)
 
 
 def without_fence(content: str) -> str:

@@ -56,7 +56,9 @@ class _Asking:
     async def all(self) -> None:
         """At most `concurrency` requests in flight."""
         workers = min(self.run.service.concurrency, len(self.queue))
-        async with openai.AsyncOpenAI(**options(self.run.service.patience)) as client:
+        async with openai.AsyncOpenAI(
+            **options(self.run.chat, self.run.service.patience)
+        ) as client:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(workers):

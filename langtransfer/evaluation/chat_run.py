@@ -9,7 +9,15 @@ from typing import Any
 
 from langtransfer.errors import UserError
 from langtransfer.evaluation.chat_client import Chat, MalformedError, Request, Service
-from langtransfer.evaluation.judge_cost import Budget, Ledger, Tokens, dollars
+from langtransfer.evaluation.judge_cost import (
+    Budget,
+    Ledger,
+    Spent,
+    Tokens,
+    in_words,
+    price_of,
+    total_of,
+)
 from langtransfer.evaluation.verdict_cache import VerdictCache
 
 
@@ -24,9 +32,6 @@ class Run:
     on_progress: Callable[[int], None]
     answers: dict[str, Any] = field(default_factory=dict)
     """What was read out of each answer, by key."""
-    exchanges: int = 0
-    usage: Tokens = field(default_factory=Tokens)
-    cost: float = 0.0
 
     def look(self, requests: Iterable[Request]) -> list[Request]:
         """Take in what the cache has; the requests it has no answer to."""
@@ -47,14 +52,6 @@ class Run:
     def paid(self, tokens: Tokens) -> None:
         """Count an answer received, good or malformed."""
         self.budget.ledger.record(self.chat.model, tokens)
-        self.count(tokens, batch=False)
-
-    def count(self, tokens: Tokens, *, batch: bool) -> None:
-        """Add to what this run spent."""
-        self.exchanges += 1
-        self.usage += tokens
-        if self.chat.model in self.service.prices:
-            self.cost += dollars(tokens, self.service.prices[self.chat.model], batch=batch)
 
     def take(self, request: Request, content: str) -> None:
         """Count an answer that is in the cache."""
@@ -62,15 +59,27 @@ class Run:
         self.on_progress(len(self.answers))
 
     def spent(self) -> dict[str, int | float]:
-        """Facts for the manifest."""
+        """Facts for the manifest: what the cell has taken, runs that were cut short included."""
+        requests, spent = self._spent()
+        tokens, price = total_of(spent.values()), price_of(spent, self.service.prices)
         facts: dict[str, int | float] = {
-            "requests": self.exchanges,
-            "prompt_tokens": self.usage.prompt,
-            "completion_tokens": self.usage.completion,
-            "tokens": self.usage.total,
+            "requests": requests,
+            "prompt_tokens": tokens.prompt,
+            "completion_tokens": tokens.completion,
+            "tokens": tokens.total,
         }
-        priced = self.chat.model in self.service.prices
-        return facts | ({"cost": round(self.cost, 6)} if priced else {})
+        return facts | ({} if price is None else {"cost": round(price, 6)})
+
+    def spent_in_words(self) -> str:
+        """The same for a reader."""
+        requests, spent = self._spent()
+        amount = in_words(spent, self.service.prices)
+        return f"{requests} answers received for this cell, in earlier runs too: {amount}"
+
+    def _spent(self) -> tuple[int, Spent]:
+        """Of the ledger; the model is there even where it was not asked."""
+        requests, spent = self.budget.ledger.spent_here()
+        return requests, {(self.chat.model, self.service.batch): Tokens()} | spent
 
     def _read(self, request: Request, content: str) -> Any:
         try:
@@ -83,7 +92,7 @@ class Run:
 def begin(chat: Chat, service: Service, cell: str, on_progress: Callable[[int], None]) -> Run:
     """A run over the shared cache; UserError for a cap in dollars without a price."""
     cache = VerdictCache(Path(service.cache), cell, service.patience.lease_seconds)
-    ledger = Ledger(cache.folder / "spending", cache.writer)
+    ledger = Ledger(cache.folder / "spending", cache.writer, cell)
     budget = Budget(ledger, service.cap, service.prices)
     budget.check(chat.model)
     return Run(chat, service, cache, budget, on_progress)

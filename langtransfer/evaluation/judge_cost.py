@@ -1,8 +1,9 @@
 """What a chat model costs: estimated before, counted after, held below a cap.
 
 Everything ever spent through a cache stands in `<cache>/spending/`, so that a cap holds over all
-cells and runs that share it: one file a run, one line an answer, and one file a batch. A run's file
-has one writer; readers ignore a line a kill has torn.
+cells and runs that share it, and a cell resumed after a kill knows what it took before: one file a
+run, one line an answer, and one file a batch, each under the name of the cell that asked. A run's
+file has one writer; readers ignore a line a kill has torn.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import contextlib
 import json
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from langtransfer.config.evaluation import Prices
 from langtransfer.errors import UserError
@@ -45,6 +46,11 @@ class Tokens:
         return Tokens(self.prompt - other.prompt, self.completion - other.completion)
 
 
+Kind = tuple[str, bool]
+"""A model, and whether it was asked through the batch API."""
+Spent = Mapping[Kind, Tokens]
+
+
 def estimate_tokens(text: str) -> int:
     """Tokens of a text by a rule: four ASCII characters a token, any other character one.
 
@@ -69,31 +75,46 @@ class Cap:
     tokens: int | None = None
 
 
+class Entry(NamedTuple):
+    """What is counted apart in the ledger."""
+
+    cell: str
+    model: str
+    batch: bool
+    counted: str
+    """One of COUNTED."""
+
+
+COUNTED = ("requests", "prompt_tokens", "completion_tokens")
+
+
 @dataclass
 class Ledger:
-    """Spending of every run that shares a cache, as tokens by (model, batch)."""
+    """Spending of every run that shares a cache, as requests and tokens by cell and model."""
 
     folder: Path
     writer: str
     """Name of this run's file; no other run has it."""
+    cell: str
+    """`<cell>/<key>` of this run."""
     _read: dict[str, int] = field(default_factory=dict)
-    _others: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
-    _own: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
-    _batches: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
+    _others: Counter[Entry] = field(default_factory=Counter)
+    _own: Counter[Entry] = field(default_factory=Counter)
+    _batches: Counter[Entry] = field(default_factory=Counter)
     _refreshed: float = -math.inf
 
-    def record(self, model: str, tokens: Tokens, *, batch: bool = False) -> None:
+    def record(self, model: str, tokens: Tokens) -> None:
         """Note one answer of this run, good or malformed."""
         path = self.folder / f"{self.writer}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        row = spending_row(model, tokens, batch=batch)
+        row = spending_row(self.cell, model, 1, tokens, batch=False)
         with path.open("a", encoding="utf-8") as handle:  # a power cut may lose some: no fsync
             handle.write(json.dumps(row) + "\n")
         self._own.update(_parts(row))
 
-    def enter_batch(self, token: str, model: str, tokens: Tokens) -> None:
-        """Note a batch: its estimate when sent, what it took when had, whoever has it."""
-        row = json.dumps(spending_row(model, tokens, batch=True))
+    def enter_batch(self, token: str, cell: str, model: str, requests: int, tokens: Tokens) -> None:
+        """Note a batch a cell sent: its estimate when sent, what it took when had by anybody."""
+        row = json.dumps(spending_row(cell, model, requests, tokens, batch=True))
         write_atomically(self._batch(token), f"{row}\n")
         self._refreshed = -math.inf
 
@@ -101,18 +122,19 @@ class Ledger:
         """Take back what was noted of a batch that did not come about."""
         self._batch(token).unlink(missing_ok=True)
 
-    def spent(self) -> dict[tuple[str, bool], Tokens]:
-        """Tokens by model and whether in batches, of all runs; others' at most a second old."""
+    def spent(self) -> dict[Kind, Tokens]:
+        """Tokens of all runs; others' at most a second old."""
+        return _by_kind(self._total())
+
+    def spent_here(self) -> tuple[int, dict[Kind, Tokens]]:
+        """Answers received, and their tokens, by this run's cell, earlier runs of it included."""
+        own = Counter({e: n for e, n in self._total().items() if e.cell == self.cell})
+        return sum(n for e, n in own.items() if e.counted == "requests"), _by_kind(own)
+
+    def _total(self) -> Counter[Entry]:
         if time.monotonic() - self._refreshed >= REFRESH_SECONDS:
             self._refresh()
-        total = self._own + self._others + self._batches
-        kinds = sorted({(model, batch) for model, batch, _ in total})
-        return {
-            (model, batch): Tokens(
-                total[model, batch, "prompt_tokens"], total[model, batch, "completion_tokens"]
-            )
-            for model, batch in kinds
-        }
+        return self._own + self._others + self._batches
 
     def _refresh(self) -> None:
         self._refreshed = time.monotonic()
@@ -138,21 +160,36 @@ class Ledger:
             self._others.update(_parts(json.loads(line)))
 
 
-def spending_row(model: str, tokens: Tokens, *, batch: bool) -> dict[str, Any]:
+def spending_row(
+    cell: str, model: str, requests: int, tokens: Tokens, *, batch: bool
+) -> dict[str, Any]:
     """A line of the ledger."""
     return {
+        "cell": cell,
         "model": model,
+        "requests": requests,
         "prompt_tokens": tokens.prompt,
         "completion_tokens": tokens.completion,
         "batch": batch,
     }
 
 
-def _parts(row: Mapping[str, Any]) -> Counter[tuple[str, bool, str]]:
-    """A line of the ledger as counts."""
-    where = (str(row["model"]), bool(row["batch"]))
-    names = ("prompt_tokens", "completion_tokens")
-    return Counter({(*where, name): int(row[name]) for name in names})
+def _parts(row: Mapping[str, Any]) -> Counter[Entry]:
+    """A line of the ledger as counts; the first caches named no cell and counted no requests."""
+    row = {"cell": "", "requests": 1, **row}
+    where = (str(row["cell"]), str(row["model"]), bool(row["batch"]))
+    return Counter({Entry(*where, name): int(row[name]) for name in COUNTED})
+
+
+def _by_kind(counts: Counter[Entry]) -> dict[Kind, Tokens]:
+    """Tokens by model and batch."""
+    found: dict[Kind, Tokens] = defaultdict(Tokens)
+    for entry, number in counts.items():
+        if entry.counted == "prompt_tokens":
+            found[entry.model, entry.batch] += Tokens(number, 0)
+        elif entry.counted == "completion_tokens":
+            found[entry.model, entry.batch] += Tokens(0, number)
+    return dict(found)
 
 
 @dataclass
@@ -196,7 +233,7 @@ class Budget:
         spent = self.ledger.spent()
         for model, _ in spent:
             self.check(model)
-        return sum(self._price(model, tokens, batch) for (model, batch), tokens in spent.items())
+        return price_of(spent, self.prices) or 0.0
 
     def _price(self, model: str, tokens: Tokens, batch: bool) -> float:
         return dollars(tokens, self.prices[model], batch=batch)
@@ -207,12 +244,21 @@ def _reached(name: str, cap: float, total: str) -> UserError:
     return UserError(f"runtime.{name}", cap, f"{remedy} it and run again")
 
 
-def in_words(model: str, tokens: Tokens, prices: Mapping[str, Prices], *, batch: bool) -> str:
+def price_of(spent: Spent, prices: Mapping[str, Prices]) -> float | None:
+    """Dollars; None where a model has no price."""
+    if any(model not in prices for model, _ in spent):
+        return None
+    return sum(dollars(tokens, prices[m], batch=batch) for (m, batch), tokens in spent.items())
+
+
+def in_words(spent: Spent, prices: Mapping[str, Prices]) -> str:
     """`190,000 prompt and 20,000 completion tokens, $6.90`, or that no price is known."""
+    tokens, price = total_of(spent.values()), price_of(spent, prices)
     amount = f"{tokens.prompt:,} prompt and {tokens.completion:,} completion tokens"
-    if model not in prices:
-        return f"{amount} (no price of {model} in runtime.judge_prices)"
-    return f"{amount}, ${dollars(tokens, prices[model], batch=batch):,.4f}"
+    if price is None:
+        unpriced = ", ".join(sorted({model for model, _ in spent} - prices.keys()))
+        return f"{amount} (no price of {unpriced} in runtime.judge_prices)"
+    return f"{amount}, ${price:,.4f}"
 
 
 def total_of(many: Iterable[Tokens]) -> Tokens:

@@ -51,7 +51,7 @@ def _compiled(prompt: str) -> jinja2.Template:
 
 def chat_of(config: JudgeConfig) -> Chat:
     """The judge's model."""
-    return Chat(config.model, config.temperature, "score.judge.model")
+    return Chat(config.model, config.temperature, "score.judge.model", config.base_url)
 
 
 def build_request(
@@ -64,7 +64,8 @@ def build_request(
     repeat: int = 0,
     swapped: bool = False,
 ) -> Request:
-    """The message for one answer, keyed by prompt text, model, temperature and message.
+    """The message for one answer, keyed by prompt text, model, temperature, message and the
+    endpoint the config names.
 
     repeat > 0 is the same message under another key: asked again. swapped names aspects, and shows
     answer and reference, in the other order.

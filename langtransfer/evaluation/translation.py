@@ -145,7 +145,7 @@ def _require_target(text: str, source: str, target: str) -> None:
 
 def chat_of(config: TranslateBenchmarkConfig) -> Chat:
     """The model that translates."""
-    return Chat(config.model, config.temperature, "translate_benchmark.model")
+    return Chat(config.model, config.temperature, "translate_benchmark.model", config.base_url)
 
 
 def build_request(

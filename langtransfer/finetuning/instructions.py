@@ -15,6 +15,7 @@ from langtransfer.config.training import PrepareInstructionsCell
 from langtransfer.corpus.readers import read_objects, text_of, whole_characters
 from langtransfer.corpus.sources import only_file
 from langtransfer.errors import UserError
+from langtransfer.finetuning.quality import fault, fingerprint
 
 Pair = dict[str, str]
 
@@ -38,11 +39,14 @@ class Filter:
     """Drops empty, long and repeated pairs and counts them.
 
     Pairs with the same instruction and input count as repeated, white space aside: the first
-    one stays. Memory: about 100 bytes a pair.
+    one stays. With judged, what breaks a rule of quality.py is dropped as well, and pairs that
+    differ in nothing but width, case, white space and punctuation count as repeated. Memory:
+    about 100 bytes a pair.
     """
 
-    def __init__(self, max_characters: int) -> None:
+    def __init__(self, max_characters: int, judged: bool = False) -> None:
         self.max_characters = max_characters
+        self.judged = judged
         self.dropped: Counter[str] = Counter()
         self.read = 0
         self._seen: set[bytes] = set()
@@ -64,12 +68,19 @@ class Filter:
             > self.max_characters
         ):
             return "long"
-        asked = "\n".join(" ".join(pair[name].split()) for name in ("instruction", "input"))
+        if self.judged and (rule := fault(pair)) is not None:
+            return rule
+        plain = fingerprint if self.judged else _one_spaced
+        asked = "\n".join(plain(pair[name]) for name in ("instruction", "input"))
         digest = hashlib.blake2b(asked.encode(), digest_size=16).digest()
         if digest in self._seen:
             return "duplicate"
         self._seen.add(digest)
         return None
+
+
+def _one_spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def in_stable_order(pairs: Iterable[Pair], seed: int) -> Iterator[Pair]:
@@ -145,4 +156,40 @@ def _bactrian(row: Mapping[str, Any], place: str) -> Pair:
     return {"id": text_of(row, "id", place), **_alpaca(row, place)}
 
 
-RECORDS: dict[str, Record] = {"alpaca": _alpaca, "belle": _belle, "bactrian-x": _bactrian}
+def _prompt_response(row: Mapping[str, Any], place: str) -> Pair:
+    """`{"prompt", "response"}`, as GPT4-generated sets in Vietnamese have it."""
+    asked, answer = text_of(row, "prompt", place), text_of(row, "response", place)
+    return {"category": "", "instruction": asked, "input": "", "output": answer}
+
+
+def _firefly(row: Mapping[str, Any], place: str) -> Pair:
+    """`{"conversation": [{"human", "assistant"}], "category"}`: the first turn stands alone."""
+    turns = row.get("conversation")
+    if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
+        raise UserError(place, turns, "conversation must be a list of {human, assistant}: mend it")
+    asked, answer = (text_of(turns[0], name, place) for name in ("human", "assistant"))
+    category = row.get("category")
+    return {
+        "category": category if isinstance(category, str) else "",
+        "instruction": asked, "input": "", "output": answer,
+    }  # fmt: skip
+
+
+def _seed_task(row: Mapping[str, Any], place: str) -> Pair:
+    """Self-Instruct's seed tasks: `{"id", "instruction", "instances": [{"input", "output"}]}`."""
+    instances = row.get("instances")
+    if not isinstance(instances, list) or not instances or not isinstance(instances[0], dict):
+        raise UserError(place, instances, "instances must be a list of {input, output}: mend it")
+    first = {**instances[0], "instruction": text_of(row, "instruction", place)}
+    return {"id": text_of(row, "id", place), **_alpaca(first, place)}
+
+
+RECORDS: dict[str, Record] = {
+    "alpaca": _alpaca,
+    "belle": _belle,
+    "belle-filtered": _belle,
+    "bactrian-x": _bactrian,
+    "prompt-response": _prompt_response,
+    "firefly": _firefly,
+    "seed-tasks": _seed_task,
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ def trainer_arguments(
 ) -> dict[str, Any]:
     """Keyword arguments that TrainingArguments and TRL's SFTConfig share."""
     cpu = uses_cpu(runtime)
+    every = runtime.activation_checkpointing
+    check_kernels(runtime, cpu)
     deepspeed = deepspeed_file(runtime, cpu)  # first: it may set the process group's environment
     return {
         "output_dir": str(folder), "seed": seed, "data_seed": seed, "use_cpu": cpu,
@@ -92,7 +95,9 @@ def trainer_arguments(
         "max_grad_norm": optimization.max_grad_norm,
         "bf16": optimization.precision == "bf16",
         # Recomputing activations saves memory on a GPU and only costs time on a CPU.
-        "activation_checkpointing": not cpu,
+        "activation_checkpointing": every > 0 and not cpu,
+        "activation_checkpointing_kwargs": {"every_n_layers": every} if every else None,
+        "use_liger_kernel": runtime.liger_kernels and not cpu,
         "dataloader_pin_memory": not cpu,
         "ddp_backend": "gloo" if cpu and "RANK" in os.environ else None,
         "ddp_timeout": int(PATIENCE.total_seconds()),
@@ -100,6 +105,13 @@ def trainer_arguments(
         "disable_tqdm": True, "eval_strategy": "no", "save_strategy": "steps",
         "save_steps": runtime.checkpoint_steps, "deepspeed": deepspeed,
     }  # fmt: skip
+
+
+def check_kernels(runtime: RuntimeConfig, cpu: bool) -> None:
+    """UserError for fused kernels that are asked for and not installed."""
+    if runtime.liger_kernels and not cpu and find_spec("liger_kernel") is None:
+        remedy = "liger-kernel is not installed: pip install --no-deps -r envs/requirements-gpu.txt"
+        raise UserError("runtime.liger_kernels", "true", remedy)
 
 
 def deepspeed_file(runtime: RuntimeConfig, cpu: bool) -> str | None:

@@ -36,6 +36,7 @@ from langtransfer.pretraining.arguments import (
     hardware,
     load_whole_models,
     trainer_arguments,
+    uses_cpu,
 )
 from langtransfer.pretraining.embeddings_first import EmbeddingsFirst
 from langtransfer.pretraining.models import (
@@ -46,6 +47,7 @@ from langtransfer.pretraining.models import (
     save_model,
     weight_files,
 )
+from langtransfer.pretraining.preemption import stops_when_told
 from langtransfer.pretraining.processes import from_first, is_first, leave, world_size
 from langtransfer.pretraining.rows import (
     Promise,
@@ -56,6 +58,7 @@ from langtransfer.pretraining.rows import (
     stored_matrices,
 )
 from langtransfer.pretraining.stream import Stream, open_stream
+from langtransfer.pretraining.varlen import keep_documents_apart
 from langtransfer.pretraining.zero import UniversalResume, prepare_state
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
@@ -176,6 +179,8 @@ def build_trainer(
     """The Trainer over a stream's blocks, in their order."""
     plan.model.config.use_cache = False
     optimization = plan.optimization
+    if optimization.precision == "bf16" and not uses_cpu(job.runtime):
+        keep_documents_apart(plan.model)
     steps = len(dataset) // batches.blocks
     arguments = TrainingArguments(
         **trainer_arguments(optimization, job.runtime, batches, plan.seed, folder),
@@ -206,13 +211,14 @@ def run(trainer: Any, job: Job, find: Callable[[], Path | None]) -> tuple[float,
     """Train to the end, from the checkpoint that `find` finds; seconds taken and the step begun at.
 
     Files are looked at and put right by the first process alone. Raises UserError for a checkpoint
-    that `runtime.deepspeed` cannot go on from.
+    that `runtime.deepspeed` cannot go on from, Interrupted where it was told to stop.
     """
     resume, first, universal = from_first(lambda: _prepare(trainer, job, find()))
     if universal:
         trainer.args.hf_deepspeed_config.config["checkpoint"] = {"load_universal": True}
     begun = time.perf_counter()
-    trainer.train(resume_from_checkpoint=resume)
+    with stops_when_told(trainer):
+        trainer.train(resume_from_checkpoint=resume)
     return time.perf_counter() - begun, first
 
 

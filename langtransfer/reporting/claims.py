@@ -9,7 +9,7 @@ from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Alternative, Claim
 from langtransfer.reporting.contrasts import METRICS, Stratum, at_floor, compare
 from langtransfer.reporting.csvfile import Record, written
-from langtransfer.reporting.parts import Outcome, Part, parts, seed_deviation, together
+from langtransfer.reporting.parts import Outcome, Part, has_rows, parts, seed_deviation, together
 from langtransfer.reporting.results import Observations, amount
 from langtransfer.statistics.corrections import holm
 
@@ -21,6 +21,8 @@ PART_COLUMNS = (
     "claim", "part", "role", "metric", "estimate", "low", "high", "p_for", "p_against", "n",
     "mde",
 )  # fmt: skip
+# An answer without a letter is in no language: it is counted apart, not as one that stays.
+EMPTY = "The models are there, but no answers with text in them that could be judged or paired"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def judge(
         found.claim.id: tested_row(found, adjusted[found.claim.id], settings) for found in tested
     }
     return (
-        [rows.get(claim.id) or untested_row(claim) for claim in claims],
+        [rows.get(claim.id) or untested_row(claim, results) for claim in claims],
         [row for found in tested for row in part_rows(found, settings)],
     )
 
@@ -99,19 +101,28 @@ def part_at_floor(part: Part, settings: ReportingConfig) -> bool:
     return at_floor(part.strata, part.metric, settings)
 
 
-def untested_row(claim: Claim) -> Record:
-    """The row of a claim the study has no cells for."""
-    known: Record = {
-        "claim": claim.id, "text": claim.text, "paper": claim.paper, "verdict": "not tested",
-        "note": claim.otherwise,
-    }  # fmt: skip
+def untested_row(claim: Claim, results: Sequence[Observations]) -> Record:
+    """The row of a claim the study has no cells for, or only empty answers."""
+    return _row(claim) | {"verdict": "not tested", "note": _missing(claim, results)}
+
+
+def _missing(claim: Claim, results: Sequence[Observations]) -> str:
+    """Why a claim is not tested."""
+    for alternative in claim.alternatives:
+        if all(has_rows(contrast, results) for contrast in alternative.contrasts):
+            return f"{EMPTY} ({alternative.how[:1].lower()}{alternative.how[1:]})."
+    return claim.otherwise
+
+
+def _row(claim: Claim) -> Record:
+    known: Record = {"claim": claim.id, "text": claim.text, "paper": claim.paper}
     return {column: known.get(column) for column in COLUMNS}
 
 
 def tested_row(tested: Tested, p_holm: float, settings: ReportingConfig) -> Record:
     """The row of a tested claim."""
     part = tested.outcome.part
-    return untested_row(tested.claim) | {
+    return _row(tested.claim) | {
         "verdict": verdict(tested, p_holm, settings),
         "estimate": part.value, "low": part.low, "high": part.high, "p": written(tested.outcome.p),
         "p_holm": written(p_holm), "n": part.n, "mde": part.mde, "note": note(tested, settings),

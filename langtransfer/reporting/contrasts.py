@@ -143,6 +143,15 @@ def compare(
     return result
 
 
+def has_items(stratum: Stratum, metric: str) -> bool:
+    """Whether two sides have anything to compare: empty answers are no items of code-switching.
+
+    Of other stages every question has an item, and sides that share none are a mistake.
+    """
+    kind = METRICS[metric]
+    return kind.stage != "code_switching" or bool(_shared(stratum, kind))
+
+
 def at_floor(strata: Sequence[Stratum], metric: str, settings: ReportingConfig) -> bool:
     """Whether a comparison is between models that both know nothing of what is asked.
 
@@ -197,7 +206,7 @@ def _matrices(strata: Sequence[Stratum], kind: Metric) -> tuple[Floats, Floats]:
 def _stratum_units(stratum: Stratum, kind: Metric) -> dict[tuple[str, str], tuple[float, float]]:
     """Unit -> (difference, weight) for the units every row of both sides has."""
     sides = [[_by_unit(row, kind) for row in side] for side in (stratum.a, stratum.b)]
-    shared = set.intersection(*(set(row) for side in sides for row in side))
+    shared = _shared(stratum, kind)
     if not shared:
         cells = f"{stratum.a[0].row.cell}, {stratum.b[0].row.cell}"
         raise UserError("results", cells, "share no item and cannot be paired: rerun both")
@@ -209,6 +218,11 @@ def _stratum_units(stratum: Stratum, kind: Metric) -> dict[tuple[str, str], tupl
             raise UserError("results", cells, f"document {unit[1]} differs in bytes: rerun both")
         units[unit] = (float(a[0] - b[0]), float(b[1]))
     return units
+
+
+def _shared(stratum: Stratum, kind: Metric) -> set[tuple[str, str]]:
+    """Units that every row of both sides has."""
+    return set.intersection(*(set(_by_unit(row, kind)) for row in (*stratum.a, *stratum.b)))
 
 
 def _by_unit(row: Observations, kind: Metric) -> dict[tuple[str, str], tuple[float, float]]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting.claim_data import Contrast
-from langtransfer.reporting.contrasts import METRICS, Stratum, compare, item_means
+from langtransfer.reporting.contrasts import METRICS, Stratum, compare, has_items, item_means
 from langtransfer.reporting.results import Observations, amount
 from langtransfer.reporting.selection import evaluated_on, key_of, select, strata
 from langtransfer.statistics.intervals import wilson
@@ -48,17 +48,29 @@ class Part:
 def parts(
     contrast: Contrast, results: Sequence[Observations], settings: ReportingConfig
 ) -> list[Part]:
-    """All parts of a contrast in a fixed order; none where the study has no rows for it."""
-    stage = METRICS[contrast.metric].stage
-    rows = evaluated_on(results, stage, contrast.evaluated)
+    """All parts of a contrast in a fixed order; none where the study has no rows for it, or
+    nothing but empty answers in them."""
+    rows = evaluated_on(results, METRICS[contrast.metric].stage, contrast.evaluated)
     if contrast.kind == "rate-in-range":
         return list(_rate_parts(contrast, select(rows, contrast.a), settings))
-    pairs = _steps(contrast, rows) if contrast.kind == "monotone" else _sides(contrast, rows)
     return [
-        part(contrast, f"{contrast.name} {name}".strip(), found, settings)
-        for name, found in pairs
-        if found
+        part(contrast, f"{contrast.name} {name}".strip(), kept, settings)
+        for name, found in _pairs(contrast, rows)
+        if (kept := [stratum for stratum in found if has_items(stratum, contrast.metric)])
     ]
+
+
+def has_rows(contrast: Contrast, results: Sequence[Observations]) -> bool:
+    """Whether the study has rows for a contrast, whatever is in them."""
+    rows = evaluated_on(results, METRICS[contrast.metric].stage, contrast.evaluated)
+    if contrast.kind == "rate-in-range":
+        return bool(select(rows, contrast.a))
+    return any(found for _, found in _pairs(contrast, rows))
+
+
+def _pairs(contrast: Contrast, rows: Sequence[Observations]) -> Iterator[tuple[str, list[Stratum]]]:
+    """Named parts of a contrast of two sides."""
+    return _steps(contrast, rows) if contrast.kind == "monotone" else _sides(contrast, rows)
 
 
 def _sides(contrast: Contrast, rows: Sequence[Observations]) -> Iterator[tuple[str, list[Stratum]]]:

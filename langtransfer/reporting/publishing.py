@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,17 +48,25 @@ class PlannedStudy(Protocol):
     def cells(self) -> Iterable[PlannedCell]: ...
 
 
-def publish_report(study: PlannedStudy, target: Path) -> None:
-    """Copy the report cell's files to `target` and write `runs.csv`; touches only what differs."""
+def publish_report(
+    study: PlannedStudy, target: Path, beside: Mapping[str, str] | None = None
+) -> None:
+    """Copy the report cell's files to `target` and write `runs.csv`; touches only what differs.
+
+    beside: further files that no key holds, by name.
+    """
     data = study.report.folder / "data"
     if not data.is_dir():
         return  # received without its data: the manifest alone is enough to plan, not to show
     target.mkdir(parents=True, exist_ok=True)
     wanted = {path.relative_to(data) for path in data.rglob("*") if path.is_file()} - {Path(STAMP)}
-    for name in sorted(wanted):
-        _copy(data / name, target / name)
-    write_atomically(target / "runs.csv", runs_csv(study.cells))
-    for path in _left_over(target, wanted | {Path("runs.csv")}, study.report.folder.parent):
+    for path in sorted(wanted):
+        _copy(data / path, target / path)
+    keyless = {"runs.csv": runs_csv(study.cells)} | dict(beside or {})
+    for name, text in keyless.items():
+        write_atomically(target / name, text)
+    kept = wanted | {Path(name) for name in keyless}
+    for path in _left_over(target, kept, study.report.folder.parent):
         path.unlink()
 
 

@@ -46,7 +46,8 @@ class Observations:
     """The items of one evaluation cell, sorted by id.
 
     values: by name, arrays (items,); for score ACC F INFO LC H AVG AVG_without_H (0-3), for
-    knowledge correct (0 or 1, or a share of the points) and chance, for perplexity nats tokens
+    knowledge correct (0 or 1, or a share of the points), chance and points (nan where questions
+    have none), for perplexity nats tokens
     bytes characters, for code_switching any by_line by_word (0 or 1), for alignment correct (0, 0.5
     or 1, at the best layer), the layer, chance, and layer_0, layer_1 ... of every layer; its items
     are the documents that did not choose the layer.
@@ -58,7 +59,9 @@ class Observations:
     values: Mapping[str, Floats]
     intruders: tuple[tuple[str, ...], ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
-    """For code_switching: what `summary.json` says of the answers as a whole."""
+    """For code_switching and knowledge: what `summary.json` says of the answers as a whole."""
+    subjects: tuple[str, ...] = ()
+    """For knowledge: the subject of each item, which may be finer than its category."""
 
     @property
     def n(self) -> int:
@@ -98,18 +101,21 @@ def _load(row: ReportRow, path: Path) -> Observations:
         values = _VALUES[row.stage](items)
         categories = tuple(str(i.get("category", i.get("subject", ""))) for i in items)
         intruders = tuple(tuple(item.get("languages", ())) for item in items)
+        subjects = tuple(str(item.get("subject", "")) for item in items)
     except (KeyError, TypeError, ValueError) as error:
         remedy = "missing or not a number in some item: run the cell again"
         raise UserError(str(path), str(error), remedy) from error
     if len(set(ids)) < len(ids):
         twice = next(a for a, b in pairwise(ids) if a == b)
         raise UserError(str(path), twice, "the id occurs twice; ids pair the models")
-    return Observations(row, ids, categories, values, intruders, _summary(row, path.parent))
+    return Observations(
+        row, ids, categories, values, intruders, _summary(row, path.parent), subjects
+    )
 
 
 def _summary(row: ReportRow, folder: Path) -> Mapping[str, Any]:
-    """Answers without a language, and pass rates: they are no item's."""
-    if row.stage != "code_switching":
+    """What is no item's: answers without a language, pass rates, averages over subjects."""
+    if row.stage not in ("code_switching", "knowledge"):
         return {}
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return found
@@ -128,7 +134,12 @@ def _score_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
 
 def _knowledge_values(items: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
     correct = [math.nan if i["correct"] is None else float(i["correct"]) for i in items]
-    return {"correct": np.array(correct), "chance": np.array(list(_chances(items)))}
+    points = [float(item.get("points", math.nan)) for item in items]
+    return {
+        "correct": np.array(correct),
+        "chance": np.array(list(_chances(items))),
+        "points": np.array(points),
+    }
 
 
 def _chances(items: Sequence[Mapping[str, Any]]) -> Iterator[float]:

@@ -11,11 +11,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from langtransfer.config.evaluation import ReportingConfig, ReportRow
-from langtransfer.reporting.contrasts import Stratum, compare, estimate
+from langtransfer.config.evaluation import EXAMS, ReportingConfig, ReportRow
+from langtransfer.reporting.columns import MODEL, PAPER_SCORES, SCORES, TUNING, identity
+from langtransfer.reporting.contrasts import estimate
 from langtransfer.reporting.csvfile import Record, number
-from langtransfer.reporting.paper import ASPECTS, load_paper, paper_scores
+from langtransfer.reporting.knowledge_averages import COLUMNS as AVERAGE_COLUMNS
+from langtransfer.reporting.knowledge_averages import average_rows
+from langtransfer.reporting.paper import load_paper, paper_scores
 from langtransfer.reporting.results import Observations, is_base, on_target
+from langtransfer.reporting.retained import retained_rows
+from langtransfer.reporting.switched_prompts import COLUMNS as SWITCHED_COLUMNS
+from langtransfer.reporting.switched_prompts import switched_rows
 from langtransfer.reporting.switching import (
     MATRIX_COLUMNS,
     QUALITY_COLUMNS,
@@ -23,13 +29,6 @@ from langtransfer.reporting.switching import (
     quality_rows,
 )
 from langtransfer.statistics.intervals import wilson
-
-MODEL = (
-    "label", "language", "mix", "vocabulary", "budget", "budget_tokens", "seed", "adopted",
-)  # fmt: skip
-TUNING = ("tuning", "tuning_examples")
-SCORES = (*ASPECTS, "AVG", "AVG_without_H")
-PAPER_SCORES = tuple(f"paper_{name}" for name in (*ASPECTS, "AVG"))
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "table1_response_quality": (
@@ -48,6 +47,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "figure2_knowledge": (
         *MODEL, *TUNING, "evaluated", "benchmark", "accuracy", "low", "high", "n", "chance",
     ),
+    "knowledge_averages": (*MODEL, *TUNING, "evaluated", "benchmark", *AVERAGE_COLUMNS),
     "figure4_code_switching": (
         *MODEL, *TUNING, "benchmark", "rate", "low", "high", "n", "by_line", "by_word",
         "intruders", "paper_low", "paper_high", "empty", "lpr", "wpr", "identifier",
@@ -55,6 +55,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "alignment": (
         *MODEL, *TUNING, "evaluated", "benchmark", "layer", "layers", "best", "retrieval", "low",
         "high", "n", "chance",
+    ),
+    "switched_prompts": (*MODEL, *TUNING, "evaluated", "benchmark", *SWITCHED_COLUMNS),
+    "written_exams": (
+        *MODEL, *TUNING, "evaluated", "benchmark", "judge", *SCORES, "low", "high", "n",
     ),
     "english_retained": (
         *MODEL, *TUNING, "evaluated", "metric", "benchmark", "value", "low", "high",
@@ -85,7 +89,13 @@ def make_tables(
     judge: str,
     settings: ReportingConfig,
 ) -> dict[str, list[Record]]:
-    """Records of every table, in the order of results and of the gates' reports."""
+    """Records of every table, in the order of results and of the gates' reports.
+
+    Answers to switched prompts, and written exams, stand in tables of their own alone.
+    """
+    exams = [found for found in results if found.row.format in EXAMS]
+    switched = list(switched_rows(results, settings))
+    results = [o for o in results if o.row.prompts == "plain" and o.row.format not in EXAMS]
 
     def rows(stage: str, keep: Callable[[ReportRow], bool]) -> list[Observations]:
         return [found for found in results if found.row.stage == stage and keep(found.row)]
@@ -101,6 +111,11 @@ def make_tables(
         "figure2_knowledge": [
             knowledge_row(found, settings) for found in rows("knowledge", lambda _: True)
         ],
+        "knowledge_averages": [
+            {**identity(found.row, *MODEL, *TUNING, "evaluated", "benchmark"), **average}
+            for found in rows("knowledge", lambda _: True)
+            for average in average_rows(found, settings)
+        ],
         "figure4_code_switching": [
             switching_row(found, settings) for found in rows("code_switching", on_target)
         ],
@@ -109,17 +124,19 @@ def make_tables(
             for found in rows("alignment", on_target)
             for record in layer_rows(found, settings)
         ],
+        "switched_prompts": [
+            {**identity(found.row, *MODEL, *TUNING, "evaluated", "benchmark"), **rates}
+            for found, rates in switched
+        ],
+        "written_exams": [exam_row(found, judge, settings) for found in exams],
         "english_retained": list(retained_rows(results, settings)),
         "vocabulary": list(vocabularies),
         "switching_matrix": list(matrix_rows(results, settings)),
         "switching_quality": list(quality_rows(results, settings)),
-        "by_category": [record for found in results for record in category_rows(found, settings)],
+        "by_category": [
+            record for found in (*results, *exams) for record in category_rows(found, settings)
+        ],
     }
-
-
-def identity(row: ReportRow, *names: str) -> Record:
-    """The columns that say which row of the study a record is."""
-    return {name: getattr(row, name) for name in names}
 
 
 def quality_row(found: Observations, judge: str, settings: ReportingConfig) -> Record:
@@ -143,6 +160,14 @@ def _scores(found: Observations, judge: str, settings: ReportingConfig) -> Recor
     return means | {
         "judge": judge, "low": interval.low, "high": interval.high, "n": found.n,
     }  # fmt: skip
+
+
+def exam_row(found: Observations, judge: str, settings: ReportingConfig) -> Record:
+    """Written answers to exam questions, judged; the paper has none."""
+    return {
+        **identity(found.row, *MODEL, *TUNING, "evaluated", "benchmark"),
+        **_scores(found, judge, settings),
+    }
 
 
 def language_row(found: Observations, judge: str, settings: ReportingConfig) -> Record:
@@ -222,42 +247,6 @@ def layer_rows(found: Observations, settings: ReportingConfig) -> Iterator[Recor
             "retrieval": value, "low": low, "high": high, "n": found.n,
             "chance": float(found.values["chance"][0]),
         }  # fmt: skip
-
-
-RETAINED = {"score": "AVG", "knowledge": "accuracy", "perplexity": "bits_per_byte"}
-
-
-def retained_rows(results: Sequence[Observations], settings: ReportingConfig) -> Iterator[Record]:
-    """What each model kept of the source language, paired against the base model."""
-    source = [o for o in results if o.row.stage in RETAINED and not on_target(o.row)]
-    bases = {_retained_key(o.row): o for o in reversed(source) if is_base(o.row)}
-    for found in source:
-        metric = RETAINED[found.row.stage]
-        value = estimate(found, metric, settings)
-        base = bases.get(_retained_key(found.row))
-        yield {
-            **identity(found.row, *MODEL, *TUNING, "evaluated"), "metric": metric,
-            "benchmark": found.row.benchmark, "value": value.value, "low": value.low,
-            "high": value.high, **_change(found, base, metric, settings), "n": found.n,
-        }  # fmt: skip
-
-
-def _retained_key(row: ReportRow) -> tuple[str, ...]:
-    return (row.stage, row.language, row.evaluated, row.tuning, row.benchmark)
-
-
-def _change(
-    found: Observations, base: Observations | None, metric: str, settings: ReportingConfig
-) -> Record:
-    record: Record = dict.fromkeys(("base_value", "change", "change_low", "change_high"))
-    if base is None:
-        return record
-    record["base_value"] = estimate(base, metric, settings).value
-    if base.row.cell == found.row.cell:
-        return record
-    pair = Stratum("retained", (found,), (base,))
-    change = compare([pair], metric, settings, f"retained {found.row.cell} {metric}")
-    return record | {"change": change.value, "change_low": change.low, "change_high": change.high}
 
 
 CATEGORY = {"score": "AVG", "knowledge": "accuracy", "code_switching": "switched"}

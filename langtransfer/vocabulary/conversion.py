@@ -194,7 +194,7 @@ def differences(
 def inexact(proto: Any) -> str | None:
     """The first feature of a model that has no exact Hugging Face form, None where all have."""
     spec, pieces = proto.normalizer_spec, proto.pieces
-    loose, ties, lone = _loose_characters(pieces), _ties(proto), _lone_controls(pieces)
+    loose, ties, lone = _loose_characters(pieces), tied_pieces(proto), _lone_controls(pieces)
     kinds = sorted({p.type for p in pieces} - {NORMAL, UNKNOWN, CONTROL, BYTE})
     problems = {
         f"model type {_model_type(proto)}": proto.trainer_spec.model_type != BPE,
@@ -233,7 +233,7 @@ def _model_type(proto: Any) -> str:
     return str(_PB.TrainerSpec.ModelType.Name(proto.trainer_spec.model_type)).lower()
 
 
-def _ties(proto: Any) -> list[str]:
+def tied_pieces(proto: Any) -> list[str]:
     """BPE pieces of equal score whose order a merge list cannot express.
 
     SentencePiece breaks ties by position. Runs of one character (LLaMA's white space, all at

@@ -44,7 +44,8 @@ from langtransfer.workflow.cells import Cell
 from langtransfer.workflow.points import BASE, Point, fill_mix, smaller_budget
 
 Hasher = Callable[[Path], str]
-ADOPTABLE = ("huggingface", "llama2c", "sentencepiece", "lora", "delta")
+WHOLE = ("huggingface", "llama2c")
+ADOPTABLE = (*WHOLE, "sentencepiece", "lora", "delta")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,18 @@ class Planner:
             revision=identity.revision,
             files=identity.files,
         )
-        return self._cell("adopt_model", (adopt.model,), settings)
+        return self._cell("adopt_model", (adopt.model,), settings, self._changed_model(adopt.model))
+
+    def _changed_model(self, model: str) -> dict[str, Cell]:
+        """The checkpoint that a LoRA release or an additive patch is merged into."""
+        row = self._registry.row(model, self.config.source_language)
+        if not row.base:
+            return {}
+        base = self._registry.row(row.base, self.config.source_language)
+        if base.format not in WHOLE:
+            remedy = f"has format {base.format}, and a base is a checkpoint: {' or '.join(WHOLE)}"
+            raise UserError(f"{row.place()}, base", row.base, remedy)
+        return {"base": self.adopt_model(AdoptConfig(model=row.base))}
 
     def original_vocabulary(self) -> Cell:
         """Whose data folder holds the base's vocabulary."""

@@ -11,6 +11,7 @@ from langtransfer.config.evaluation import (
     KnowledgeCell,
     PerplexityCell,
     ScoreCell,
+    SwitchPromptsCell,
     TranslateBenchmarkCell,
 )
 from langtransfer.errors import UserError
@@ -54,13 +55,27 @@ class EvaluationPlanner(Planner):
         where = (benchmark, language)
         return self._cell("translate_benchmark", where, settings, parents, sources)
 
-    def generate(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
-        """Answers of a tuned model."""
+    def switched(self, benchmark: str, language: str) -> Cell:
+        """The same questions, each with a clause of the source language in it."""
+        source = self.config.source_language
+        parents = {
+            "questions": self.questions(benchmark, language),
+            "source": self.questions(benchmark, source),
+        }
+        settings = SwitchPromptsCell(language=language, source=source)
+        return self._cell("switch_prompts", (benchmark, language), settings, parents)
+
+    def generate(
+        self, point: Point, tuning: Tuning, benchmark: str, language: str, *, switched: bool = False
+    ) -> Cell:
+        """Answers of a tuned model, to plain questions or to switched ones."""
         template = self.config.finetune.template
         settings = GenerateCell(**self.config.generate.model_dump(), template=template)
-        parents = self._chat(point, tuning) | {"benchmark": self.questions(benchmark, language)}
+        questions = self.switched if switched else self.questions
+        parents = self._chat(point, tuning) | {"benchmark": questions(benchmark, language)}
         sources = self._sources(RESOURCES / "prompts" / f"{template}.jinja")
-        where = (point.id, tuning.id, benchmark, language)
+        name = f"{benchmark}.switched" if switched else benchmark
+        where = (point.id, tuning.id, name, language)
         after = self.gates(point, language)
         return self._cell("generate", where, settings, parents, sources, after)
 
@@ -75,9 +90,11 @@ class EvaluationPlanner(Planner):
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
         return self._cell("score", answers.point, settings, parents, sources)
 
-    def code_switching(self, point: Point, tuning: Tuning, benchmark: str, language: str) -> Cell:
+    def code_switching(
+        self, point: Point, tuning: Tuning, benchmark: str, language: str, *, switched: bool = False
+    ) -> Cell:
         """Answers that leave the language asked for."""
-        answers = self.generate(point, tuning, benchmark, language)
+        answers = self.generate(point, tuning, benchmark, language, switched=switched)
         settings = CodeSwitchingCell(**self.config.code_switching.model_dump(), language=language)
         parents = {"answers": answers, "benchmark": answers.parents["benchmark"]}
         sources = self._language_rows(language) | self._sources(*identification_resources())

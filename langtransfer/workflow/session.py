@@ -13,19 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from langtransfer import warm
+from langtransfer.costs.plan import check_cap, make_plan, named_hardware
 from langtransfer.disk import full_disk_explained, is_full, no_space
 from langtransfer.errors import UserError
 from langtransfer.provenance import RESULTS, WORK
 from langtransfer.reporting.publishing import publish_report
+from langtransfer.workflow import needs, recovery
+from langtransfer.workflow.history import remember
 from langtransfer.workflow.study import Study
 from langtransfer.workflow.study import open_study as plan
 from langtransfer.workflow.verbs import apply_accepted
 
 LOGS = Path("logs")
+CAP = "max_gpu_hours"  # the one setting `--config` may give: it decides whether, never what
 _root = Path.cwd()
 _started = time.time()
-_running = _failed = False
+_running = _failed = _noted = False
 _worker: subprocess.Popen[bytes] | None = None
+_planned: tuple[Path, Path] | None = None  # config file, and the report it leads to
 
 
 def open_study(
@@ -33,15 +38,20 @@ def open_study(
 ) -> Study:
     """Plan the config given on the command line, or the paper's; one clear line when it is bad.
 
-    overrides are what `--config` gave: refused, for nothing but the config file is read.
+    overrides are what `--config` gave: a cap, or refused, for nothing but the config file is read.
     """
+    global _planned
+    given = dict(overrides or {})
     try:
-        path = config_file(configfiles, Path(basedir), overrides or {})
+        cap = given.pop(CAP, None)
+        path = config_file(configfiles, Path(basedir), given)
         check_disk()
         with full_disk_explained(Path.cwd()):
             study = plan(path)
+            check_hours(study, cap)
             study.write_recipes()
             apply_accepted(study.cells)
+            _planned = path, study.report.folder
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
@@ -51,14 +61,33 @@ def open_study(
 def config_file(
     configfiles: Sequence[Path | str], basedir: Path, overrides: Mapping[str, object]
 ) -> Path:
-    """The one config file to read; UserError for what would be ignored."""
-    if overrides:
-        values = " ".join(f"{key}={value}" for key, value in overrides.items())
+    """The one config file to read; UserError for what would be ignored.
+
+    A profile's table of what a cluster is asked for is no setting of the study.
+    """
+    if refused := {key: value for key, value in overrides.items() if key != needs.KEY}:
+        values = " ".join(f"{key}={value}" for key, value in refused.items())
         raise UserError("--config", values, "only the config file is read: write the setting there")
     if len(configfiles) > 1:
         names = " ".join(map(str, configfiles))
         raise UserError("--configfile", names, "config files are not merged: give one")
     return Path(configfiles[0]) if configfiles else basedir / "config.yaml"
+
+
+def check_hours(study: Study, given: object = None) -> None:
+    """UserError where what is to run is planned to take more hours than the cap.
+
+    given is the cap of the command line, in place of the config's.
+    """
+    runtime = study.config.runtime
+    cap, field = runtime.max_gpu_hours, f"runtime.{CAP}"
+    if given is not None:
+        field = f"--config {CAP}"
+        if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
+            raise UserError(field, given, "give a number of hours above 0")
+        cap = float(given)
+    if cap is not None:
+        check_cap(make_plan(study.cells, runtime, named_hardware(runtime)), cap, field)
 
 
 def check_disk() -> None:
@@ -89,9 +118,15 @@ def start_worker(workflow: Any) -> None:
 
 
 def remember_start() -> None:
-    """Jobs begin: until success or failure is told, `close` finds a run that was cut short."""
-    global _running
-    _running = True
+    """Jobs begin: until success or failure is told, `close` finds a run that was cut short.
+
+    What they make is `gc`'s to keep from now on.
+    """
+    global _running, _noted
+    _running = _noted = True
+    recovery.note_run(_root)
+    if _planned is not None:
+        remember(*_planned)
 
 
 def remember_success() -> None:
@@ -114,11 +149,29 @@ def close(study: Study, workflow: Any) -> None:
     if workflow.dryrun:
         return
     with contextlib.chdir(_root):  # Snakemake leaves --directory before it exits
+        if _noted:
+            recovery.forget_run(_root)
         if _failed or _running:
             for line in last_words():
                 print(line, file=sys.stderr, flush=True)
         elif study.report.finished():
-            publish_report(study, Path("results/report"))
+            publish_report(study, Path("results/report"), costs_of(study))
+
+
+def costs_of(study: Study) -> dict[str, str]:
+    """Pages of planned and actual cost; nothing, and a line why, where no plan can be made."""
+    # Templates take a quarter of a second that a run without a report does not need.
+    from langtransfer.costs.actual import actuals, costs_csv, costs_page
+
+    runtime = study.config.runtime
+    try:
+        costs = make_plan(study.cells, runtime, named_hardware(runtime))
+    except UserError as error:
+        print(f"no costs.html: {error}", file=sys.stderr, flush=True)
+        return {}
+    found = actuals(costs)
+    page = costs_page(costs, found, study.config.reporting.title)
+    return {"costs.csv": costs_csv(costs, found), "costs.html": page}
 
 
 def last_words() -> Iterator[str]:

@@ -20,6 +20,7 @@ from langtransfer.config.evaluation import (
     PerplexityCell,
     ReportCell,
     ScoreCell,
+    SwitchPromptsCell,
     TablesCell,
     TranslateBenchmarkCell,
 )
@@ -54,6 +55,7 @@ STAGES: dict[str, tuple[int, type[Model]]] = {
     "finetune": (2, FinetuneCell),
     "fetch_benchmark": (2, FetchBenchmarkCell),
     "translate_benchmark": (1, TranslateBenchmarkCell),
+    "switch_prompts": (1, SwitchPromptsCell),
     "generate": (1, GenerateCell),
     "score": (2, ScoreCell),
     "calibrate_judge": (1, CalibrateJudgeCell),
@@ -61,8 +63,8 @@ STAGES: dict[str, tuple[int, type[Model]]] = {
     "knowledge": (2, KnowledgeCell),
     "perplexity": (1, PerplexityCell),
     "alignment": (1, AlignmentCell),
-    "tables": (2, TablesCell),
+    "tables": (3, TablesCell),
     "figures": (2, FiguresCell),
     "claims": (2, ClaimsCell),
-    "report": (2, ReportCell),
+    "report": (3, ReportCell),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from langtransfer.budget import Budget
 from langtransfer.config import Config
 from langtransfer.config.evaluation import (
+    EXAMS,
     ClaimsCell,
     FiguresCell,
     ReportCell,
@@ -43,7 +44,6 @@ class Study:
         """The cell everything else leads to."""
         evaluations = list(self._evaluations())
         rows = tuple(row for row, _ in evaluations)
-        results = {f"results.{cell.path}": cell for _, cell in evaluations}
         settings = self.config.reporting.model_dump()
         sources = {
             path.relative_to(ROOT).as_posix(): self.hasher(path) for path in reporting_resources()
@@ -56,10 +56,12 @@ class Study:
         others = {f"vocabularies.{cell.path}": cell for _, cell in gates}
         if (calibration := self.planner.calibrate_judge()) is not None:
             others["calibration"] = calibration
-        tables = Cell("tables", (NAME,), tables_settings, results | others, sources)
+        tables = Cell("tables", (NAME,), tables_settings, _by_role(evaluations) | others, sources)
         figures = Cell("figures", (NAME,), FiguresCell(**settings), {"tables": tables}, sources)
-        claims_settings = ClaimsCell(**settings, rows=rows)
-        claims = Cell("claims", (NAME,), claims_settings, {"tables": tables} | results, sources)
+        decisive = [(row, cell) for row, cell in evaluations if _decides(row)]
+        claims_settings = ClaimsCell(**settings, rows=tuple(row for row, _ in decisive))
+        parents = {"tables": tables} | _by_role(decisive)
+        claims = Cell("claims", (NAME,), claims_settings, parents, sources)
         makers = {"tables": tables, "figures": figures, "claims": claims}
         commands = {
             name: f"snakemake --profile profiles/local {c.manifest}" for name, c in makers.items()
@@ -134,13 +136,19 @@ class Study:
     def _benchmark(
         self, model: StudyModel, tuning: Tuning | None, benchmark: str, language: str
     ) -> Iterator[tuple[ReportRow, Cell]]:
-        if self.config.benchmarks[benchmark].kind == "knowledge":
+        entry = self.config.benchmarks[benchmark]
+        cells = []
+        if entry.kind == "knowledge":
             cells = [self.planner.knowledge(model.point, tuning, benchmark, language)]
         elif tuning is not None:  # an untuned model does not follow instructions
             arguments = (model.point, tuning, benchmark, language)
-            cells = [self.planner.score(*arguments), self.planner.code_switching(*arguments)]
-        else:
-            cells = []
+            cells = [self.planner.score(*arguments)]
+            if entry.format not in EXAMS:
+                cells.append(self.planner.code_switching(*arguments))
+            if tuning.name in entry.switched_tunings and language != self.config.source_language:
+                cell = self.planner.code_switching(*arguments, switched=True)
+                row = self._row(model, tuning, cell, language, benchmark)
+                yield row.model_copy(update={"prompts": "switched"}), cell
         for cell in cells:
             yield self._row(model, tuning, cell, language, benchmark), cell
 
@@ -217,6 +225,16 @@ class Study:
         if any(budget.unit == "samples" for budget in budgets):
             return None
         return sum(budget.amount for budget in budgets)
+
+
+def _by_role(evaluations: Iterable[tuple[ReportRow, Cell]]) -> dict[str, Cell]:
+    """Evaluations as parents of a cell."""
+    return {f"results.{cell.path}": cell for _, cell in evaluations}
+
+
+def _decides(row: ReportRow) -> bool:
+    """Whether the claims, which are about LLM-Eval and plain prompts, may rest on a row."""
+    return row.prompts == "plain" and row.format not in EXAMS
 
 
 def open_study(path: Path) -> Study:

@@ -74,7 +74,8 @@ def test_nodes_where_the_executor_hides_them(
 def test_line_on_one_node() -> None:
     line = launch_line(Placement(1, 8), Path("work/job.json"), "host", 5000, "17")
     assert line == [
-        sys.executable, "-m", "torch.distributed.run", "--max-restarts=0", "--standalone",
+        sys.executable, "-m", "torch.distributed.run", "--max-restarts=0",
+        "--shutdown-timeout=240", "--standalone",
         "--nproc-per-node=8", "-m", "langtransfer.launch", "work/job.json",
     ]  # fmt: skip
 
@@ -85,8 +86,9 @@ def test_line_on_several_nodes() -> None:
     assert line[0] == "srun"
     assert {"--nodes=4", "--ntasks=4", "--ntasks-per-node=1", "--overlap"} <= set(line[:at])
     assert line[at:] == [
-        sys.executable, "-m", "torch.distributed.run", "--max-restarts=0", "--nnodes=4",
-        "--rdzv-backend=c10d", "--rdzv-endpoint=n1:5000", "--rdzv-id=17",
+        sys.executable, "-m", "torch.distributed.run", "--max-restarts=0",
+        "--shutdown-timeout=240", "--nnodes=4", "--rdzv-backend=c10d",
+        "--rdzv-endpoint=n1:5000", "--rdzv-id=17",
         "--nproc-per-node=8", "-m", "langtransfer.launch", "work/job.json",
     ]  # fmt: skip
 

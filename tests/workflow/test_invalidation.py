@@ -30,7 +30,7 @@ GROUPS = {
     "@pretrained": f"pretrain finetune perplexity alignment knowledge {ANSWERS}",
     "@corpus": "fetch_corpus clean_corpus split_corpus",
     "@all": f"fetch_corpus clean_corpus split_corpus {VOCABULARIES} train_base {MODELS}"
-    f" prepare_instructions fetch_benchmark {EVALUATIONS}",
+    f" prepare_instructions fetch_benchmark switch_prompts {EVALUATIONS}",
 }
 # What is made from a corpus, cell by cell: the English one trains the base and its tokenizer, and
 # so reaches every model; a target's reaches its own pieces, tokens, models and held-out text.

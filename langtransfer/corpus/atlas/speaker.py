@@ -7,7 +7,7 @@ from typing import Any
 from babel import Locale
 from babel.dates import format_date, get_timezone_location
 from babel.lists import format_list
-from babel.numbers import format_currency, format_decimal
+from babel.numbers import format_currency, format_decimal, get_currency_name
 from babel.units import format_unit
 
 from .facts import Ref
@@ -62,10 +62,15 @@ class Names:
         unit, style = "length-kilometer", {"length": "short", **SYSTEM}
         return self._own(format_unit(int(key), unit, locale=self.locale, **style))
 
-    def price(self, key: str) -> str:
+    def price(self, key: str, names: Mapping[str, str]) -> str:
+        """An amount of money; `names` says what currencies are called otherwise than by CLDR."""
         amount, currency = key.split(":")
         style = {"format_type": "name", **SYSTEM}
-        return self._own(format_currency(int(amount), currency, locale=self.locale, **style))
+        text = format_currency(int(amount), currency, locale=self.locale, **style)
+        if currency in names:
+            usual = get_currency_name(currency, count=int(amount), locale=self.locale)
+            text = text.replace(usual, names[currency])
+        return self._own(text)
 
     def _own(self, text: str) -> str:
         """With the digits of the language."""
@@ -103,13 +108,14 @@ class Speaker:
             case "km":
                 return self.names.distance(key)
             case "price":
-                return self.names.price(key)
+                return self.names.price(key, self.templates.names.get("currency", {}))
             case "languages":
                 spoken = [self.say(Ref("language", code)) for code in key.split("+")]
                 return str(format_list(spoken, locale=self.names.locale))
             case "foreign":
                 return self.foreign.name(*key.split(":", 1))
-        return self.templates.names.get(kind, {}).get(key) or self.names.name(kind, key)
+        table = "currency" if kind == "coin" else kind
+        return self.templates.names.get(table, {}).get(key) or self.names.name(kind, key)
 
     def fill(self, frame: str, slots: Slots) -> str:
         """A frame with its slots said, first letter capital where the script has capitals."""

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from langtransfer.corpus.download import ATTEMPTS, download, download_from_hub
+from langtransfer.corpus.download import ATTEMPTS, download, download_from_any
 from langtransfer.errors import UserError
 
 BODY = bytes(range(256)) * 4000
 DIGEST = hashlib.sha256(BODY).hexdigest()
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Server:
     """Statuses to answer with before serving normally."""
     ranges: bool = True
     asked: list[str | None] = field(default_factory=list)
-    authorization: list[str | None] = field(default_factory=list)
+    requests: int = 0
 
 
 def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -38,10 +37,8 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *args: object) -> None:
             pass
 
-        def refuse(self, status: int, code: str = "") -> None:
+        def refuse(self, status: int) -> None:
             self.send_response(status)
-            if code:
-                self.send_header("X-Error-Code", code)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -49,25 +46,14 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             self.do_GET(head=True)
 
         def do_GET(self, head: bool = False) -> None:
-            server.authorization.append(self.headers.get("Authorization"))
-            if self.path.startswith("/api/"):
-                return self.api()
+            server.requests += 1
             if "absent" in self.path:
-                return self.refuse(404, "EntryNotFound")
+                return self.refuse(404)
             if "private" in self.path:
-                return self.refuse(401, "RepoNotFound")
+                return self.refuse(401)
             if server.statuses:
                 return self.refuse(server.statuses.pop(0))
             return self.serve(head)
-
-        def api(self) -> None:
-            names = b'[{"type":"file","path":"data/a.jsonl","size":3,"oid":"1"}]'
-            body = names if "/tree/" in self.path else f'{{"id":"o/n","sha":"{COMMIT}"}}'.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
         def serve(self, head: bool) -> None:
             asked = self.headers.get("Range")
@@ -84,7 +70,6 @@ def handler_of(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if partial else 200)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", f'"{DIGEST}"')
-            self.send_header("X-Repo-Commit", COMMIT)
             if partial:
                 self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
             self.end_headers()
@@ -170,7 +155,7 @@ def test_final_refusals_are_not_tried_again(
 ) -> None:
     with pytest.raises(UserError, match=f"{path}'.*\\({status}\\)"):
         get(server, tmp_path / "a.bin", path=path)
-    assert len(server.authorization) == 1
+    assert server.requests == 1
 
 
 def test_a_wrong_checksum_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
@@ -184,67 +169,44 @@ def test_bytes_nobody_vouches_for_are_refused(server: Server, tmp_path: Path) ->
         get(server, tmp_path / "a.bin", digest="")
 
 
-@pytest.fixture
-def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    return server
+def test_a_part_of_another_file_is_not_built_upon(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(b"x" * 500)
+    get(server, tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert server.asked == ["bytes=500-", None]
 
 
-def test_hub_files_come_at_the_pinned_commit(hub: Server, tmp_path: Path) -> None:
-    files = {"data/*.jsonl": ""}
-    paths = download_from_hub("datasets/o/n", COMMIT, files, tmp_path, "row")
-    assert list(paths) == ["data/a.jsonl"]
-    assert paths["data/a.jsonl"].read_bytes() == BODY
-    assert set(hub.authorization) == {None}
+def from_any(server: Server, target: Path, *paths: str, digest: str = DIGEST) -> None:
+    urls = [server.url + path for path in paths]
+    download_from_any(urls, target, digest, "registry, key a", sleep=lambda seconds: None)
 
 
-def test_the_hub_token_comes_from_the_environment(
-    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_mirror_takes_over(server: Server, tmp_path: Path) -> None:
+    from_any(server, tmp_path / "a.bin", "/absent", "/private", "/a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+
+
+def test_a_mirror_goes_on_where_the_first_was_cut(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000]
+    server.statuses = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langtransfer.corpus.download.ATTEMPTS", 1)
+        server.cuts = [300_000, 0]
+        from_any(server, tmp_path / "a.bin", "/a.bin", "/b.bin")
+    assert (tmp_path / "a.bin").read_bytes() == BODY
+    assert server.asked == [None, "bytes=262144-", "bytes=262144-"]
+
+
+def test_all_places_failing_is_one_line(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent'.*\(404\).*1 other places failed too.*\(401\)"):
+        from_any(server, tmp_path / "a.bin", "/absent", "/private")
+    with pytest.raises(UserError, match=f"not {'0' * 64}.*1 other places failed too"):
+        from_any(server, tmp_path / "a.bin", "/a.bin", "/b.bin", digest="0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_is_shown_on_terminals_alone(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    download_from_hub("o/n", COMMIT, {"a.bin": DIGEST}, tmp_path, "row")
-    assert "Bearer hf_secret" in hub.authorization
-
-
-@pytest.mark.parametrize(
-    ("location", "revision", "files", "message"),
-    [
-        ("datasets/o/n", "", {"a": ""}, f"no revision is given: the newest is {COMMIT}"),
-        ("datasets/o/n", COMMIT, {"absent": ""}, "no such file at this revision"),
-        ("datasets/o/private", COMMIT, {"a": ""}, "gated, private or unknown: .*HF_TOKEN"),
-        ("datasets/o/n", COMMIT, {"*.zip": ""}, "'\\*.zip': matches no file of o/n"),
-        ("datasets/o/n", COMMIT, {"a": "0" * 64}, f"has sha256 {DIGEST}"),
-    ],
-)
-def test_hub_refusals_are_one_line(
-    hub: Server, tmp_path: Path, location: str, revision: str, files: dict, message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        download_from_hub(location, revision, files, tmp_path, "row")
-
-
-@pytest.mark.parametrize("files", [{"*": ""}, {"a": ""}])
-def test_a_hub_out_of_reach_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict
-) -> None:
-    import huggingface_hub.constants
-    import huggingface_hub.utils._http
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda seconds: None)
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"row: 'datasets/o/n': .*the hub"):
-        download_from_hub("datasets/o/n", COMMIT, files, tmp_path, "row")
-
-
-def test_offline_mode_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="the hub cannot be reached"):
-        download_from_hub("datasets/o/n", COMMIT, {"a": ""}, tmp_path, "row")
+    get(server, tmp_path / "a.bin")
+    assert capfd.readouterr() == ("", "")

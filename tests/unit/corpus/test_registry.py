@@ -165,3 +165,79 @@ def test_fetch_verifies_against_the_recipe_not_the_registry(tmp_path: Path, corp
     (corpus / "a.txt").write_bytes(b"changed after planning")
     with pytest.raises(UserError, match="has sha256"):
         fetch(path, source, "zh", tmp_path)
+
+
+MORE = HEADER + ",mirrors,base"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a,zh,https,https://x,,a.txt,txt,,,,,https://y,", "mirrors need the sha256 of every file"),
+        (
+            f"a,zh,https,https://x,,a.txt={'0' * 64},txt,,,,,ftp://y,",
+            "mirrors must begin with http",
+        ),
+        ("a,zh,file,,,a.txt,txt,,,,,,", "location is missing"),
+        ("a,zh,hub,o/n,,a.bin,lora,,,,,,", "of format lora or delta, and no other, names its base"),
+        ("a,zh,hub,o/n,,a.bin,huggingface,,,,,,b", "and no other, names its base"),
+    ],
+)
+def test_bad_mirrors_and_bases_are_named(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"line 2, row.*{message}"):
+        load_registry(registry_of(tmp_path, line, header=MORE))
+
+
+def test_an_archive_of_files_by_their_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The location's files are gone; Software Heritage's address is made of the sha256."""
+    asked: list[str] = []
+
+    def download(url: str, target: Path, digest: str, place: str, sleep: object) -> Path:
+        asked.append(url)
+        if "archive" not in url:
+            raise UserError("download", url, "not found (404)")
+        target.write_bytes(b"one\n")
+        return target
+
+    monkeypatch.setattr("langtransfer.corpus.download.download", download)
+    mirror = "https://archive/sha256:{sha256}/raw/"
+    line = f"a,zh,https,https://x/main,,d/a b.txt={sha(b'one' + bytes([10]))};,txt,,,,,{mirror},"
+    row = load_registry(registry_of(tmp_path, line, header=MORE)).row("a", "zh")
+    (tmp_path / "d").mkdir()
+    assert local_files(row, tmp_path) == {"d/a b.txt": tmp_path / "d" / "a b.txt"}
+    assert asked == ["https://x/main/d/a%20b.txt", mirror.format(sha256=sha(b"one\n"))]
+
+
+def test_rows_made_of_rows(tmp_path: Path, corpus: Path) -> None:
+    lines = [
+        f"a,zh,file,{corpus},,a.txt,txt,,,,", f"b,zh,file,{corpus},,b.txt,txt,,,,",
+        "both,zh,rows,,,a;b,txt,,,,", "none,zh,rows,,,c,txt,,,,", "itself,zh,rows,,,itself,txt,,,,",
+        "nested,zh,rows,,,both,txt,,,,",
+    ]  # fmt: skip
+    path = registry_of(tmp_path, *lines)
+    source = identity(load_registry(path).row("both", "zh"), sha256_file)
+    assert source.files == {"a@/a.txt": sha(b"one\n"), "b@/b.txt": sha(b"two\n")}
+    found = fetch(path, source, "zh", tmp_path / "work")
+    assert found == {"a/a.txt": corpus / "a.txt", "b/b.txt": corpus / "b.txt"}
+    with pytest.raises(UserError, match="'c': not in"):
+        load_registry(path).row("none", "zh")
+    for key in ("itself", "nested"):
+        with pytest.raises(UserError, match="must be keys of rows with files"):
+            load_registry(path).row(key, "zh")
+    registry_of(tmp_path, *lines[:2], "both,zh,rows,,,a,txt,,,,")
+    with pytest.raises(UserError, match="'b': was among its rows when this was planned"):
+        fetch(path, source, "zh", tmp_path / "work")
+
+
+def test_the_shipped_flores_rows_pin_archive_and_file(shared_data: Path) -> None:
+    registry = load_registry(REPOSITORY / "resources" / "datasets.csv")
+    languages = sorted(language for key, language in registry.rows if key == "flores")
+    assert len(languages) == 15
+    real = load_registry(REPOSITORY / "tests" / "configs" / "real-datasets.csv")
+    for language in languages:
+        files = registry.row("flores", language).files
+        mine = {n.rpartition("flores200_dataset/")[2]: d for n, d in files.items() if "!" in n}
+        assert mine == dict(real.row("flores", language).files)
+    assert registry.row("flores", "en").mirrors

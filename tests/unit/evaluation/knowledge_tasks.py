@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def close(expected: Sequence[float]) -> Any:
 
 
 def assert_agrees(
-    rows: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]], metric: str = "acc"
+    rows: Sequence[Mapping[str, Any]], samples: Sequence[Mapping[str, Any]], metric: str = "acc"
 ) -> None:
     """Our rows of a task against lm-evaluation-harness' samples: scores, choices, correctness."""
     assert [row["id"] for row in rows] == [sample["doc"]["id"] for sample in samples]

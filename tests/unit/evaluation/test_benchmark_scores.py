@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lm_eval.api.model import LM
 
-from langtransfer.config.evaluation import FetchBenchmarkCell, ReportRow
+from langtransfer.config.evaluation import FetchBenchmarkCell, ReportingConfig, ReportRow
 from langtransfer.corpus.jsonl import read_json, read_jsonl, write_jsonl
 from langtransfer.errors import UserError
 from langtransfer.evaluation.knowledge import (
@@ -23,6 +23,7 @@ from langtransfer.evaluation.knowledge import (
     wrap_model,
 )
 from langtransfer.evaluation.knowledge_rows import submission
+from langtransfer.reporting.knowledge_averages import average_rows
 from langtransfer.reporting.results import load_results
 from scripts import knowledge
 from tests.unit.evaluation.benchmark_cells import REAL, cell, fetch
@@ -77,6 +78,22 @@ def shares(rows: Iterable[Mapping[str, Any]], field: str = "correct") -> dict[st
     return {name: fmean(values) for name, values in found.items()}
 
 
+def averages(
+    folder: Path, rows: list[dict[str, Any]], summary: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """Rows of knowledge_averages.csv from what a cell writes, by the average's name."""
+    write_jsonl(folder / "predictions.jsonl", rows)
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    row = ReportRow(
+        cell="knowledge/m/none/b/zh", stage="knowledge", label="m", model="m", language="zh",
+        evaluated="zh", mix="target-only", vocabulary="original", budget="0", budget_tokens=0,
+        seed=1, tuning="none", tuning_examples=0, benchmark="b", format="f", adopted=False,
+    )  # fmt: skip
+    (found,) = load_results([row], {row.cell: folder})
+    settings = ReportingConfig(title="t", bootstrap_samples=200)
+    return {record["average"]: record for record in average_rows(found, settings)}
+
+
 def fetched(folder: Path, dataset: str, config: FetchBenchmarkCell) -> Path:
     return fetch(folder / "job", REAL, dataset, config)
 
@@ -103,6 +120,14 @@ def test_agieval_whole(tmp_path: Path, shared_data: Path) -> None:
     assert summary["averages"]["paper"]["accuracy"] == pytest.approx(
         fmean(counted[name] for name in chosen)
     )
+    table = averages(tmp_path, rows, summary)
+    assert {n: (r["parts"], r["n"]) for n, r in table.items()} == {
+        "paper": (19, 8_269 - 1_118), "upstream": (21, 8_269),
+    }  # fmt: skip
+    for name, record in table.items():
+        assert record["value"] == pytest.approx(summary["averages"][name]["accuracy"])
+        assert record["low"] < record["value"] < record["high"]
+        assert record["value"] <= record["chance"] < 0.5
     blind = shares(rows, "chance")
     assert all(counted[name] <= blind[name] + 1e-6 for name in counted)
 
@@ -146,6 +171,12 @@ def test_gaokao_whole(tmp_path: Path, shared_data: Path, rule: str) -> None:
         full_points, earned_points = full_points + full, earned_points + earned
         assert rule == "A" or earned == full
     assert summary["scoring_rate"] == pytest.approx(earned_points / full_points)
+    ((name, record),) = averages(tmp_path, rows, summary).items()
+    assert (name, record["parts"], record["n"]) == ("scoring rate", 14, 1_781)
+    assert record["points"] == full_points
+    assert record["value"] == pytest.approx(earned_points / full_points)
+    assert record["low"] <= record["value"] <= record["high"]
+    assert 0.2 < record["chance"] < 0.4
     assert set(summary["by_category"]) == {
         "English", "Mathematics (sciences)", "Mathematics (humanities)", "Chinese", "Physics",
         "Chemistry", "Biology", "History", "Geography", "Politics",
@@ -217,6 +248,7 @@ def test_ceval_test_questions_make_the_official_submission(
     assert {row["correct"] for row in rows} == {row["answer"] for row in rows} == {None}
     assert (summary["accuracy"], summary["n"]) == (None, 52 * 20)
     write_jsonl(tmp_path / "predictions.jsonl", rows)
+    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     report_row = ReportRow(
         cell="c", stage="knowledge", label="LLaMA", model="base", language="zh", evaluated="zh",
         mix="target-only", vocabulary="original", budget="0", budget_tokens=0, seed=1,

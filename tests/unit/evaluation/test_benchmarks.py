@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from langtransfer.config.corpus import DatasetIdentity
 from langtransfer.config.evaluation import BenchmarkConfig
 from langtransfer.corpus import atlas
 from langtransfer.corpus.jsonl import read_jsonl
+from langtransfer.corpus.registry import load_registry
 from langtransfer.corpus.sources import HELD_OUT_START
 from langtransfer.errors import UserError
 from langtransfer.evaluation.benchmarks.questions import read_questions
@@ -73,6 +75,28 @@ def test_flores_sentences_become_articles(
     assert rows[0]["text"] == joiner.join(lines[:3])
     joined = sum(len(row["text"]) for row in rows)
     assert joined == sum(map(len, lines)) + len(joiner) * (1_012 - 281)
+
+
+def test_flores_in_its_archive_is_flores(tmp_path: Path, shared_data: Path) -> None:
+    """The layout of the shipped row: one archive of all languages, two of its files."""
+    folder = shared_data / "text" / "flores" / "flores200_dataset"
+    with tarfile.open(tmp_path / "flores200_dataset.tar.gz", "w:gz") as archive:
+        archive.add(folder, "./flores200_dataset")
+    shipped = load_registry(SHIPPED).row("flores", "sw")
+    files = ";".join(
+        f"{name}={d}" if d and "!" in name else name for name, d in shipped.files.items()
+    )
+    registry = tmp_path / "datasets.csv"
+    registry.write_text(
+        f"key,language,kind,location,revision,files,format\nflores,sw,file,{tmp_path},,{files},flores\n"
+    )
+    config = cell("text", "flores", "sw")
+    packed, plain = (
+        list(read_jsonl(fetch(tmp_path / name, r, "flores", config) / "documents.jsonl"))
+        for name, r in (("packed", registry), ("plain", REAL))
+    )
+    assert packed == plain
+    assert len(plain) == 281
 
 
 def test_flores_with_lines_missing_is_refused(tmp_path: Path) -> None:

@@ -169,7 +169,8 @@ def test_the_studys_own_judge_stands_beside_gpt4(
     with serving(ChatServer(sees_quality)) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.address)
         monkeypatch.setenv("OPENAI_API_KEY", "x")
-        judge = {"kind": "openai", "model": "judge-x"}
+        # Checks of the judge against itself are for the answers of the study: none is asked here.
+        judge = {"kind": "openai", "model": "judge-x", "checks": {"items": 5, "repeat": 2}}
         rows = run(
             tmp_path / "api", registry, scores="llmeval-1", answers="answers", items=4, judge=judge
         )

@@ -149,6 +149,83 @@ def test_every_verdict_comes_despite_misbehaviour(server: ChatServer, make_cell:
     assert "checks" not in summary(job)
 
 
+def completion(*choices: Any, **fields: Any) -> dict[str, Any]:
+    return {"id": "x", "object": "chat.completion", "choices": list(choices)} | fields
+
+
+def choice(**fields: Any) -> dict[str, Any]:
+    good = {"role": "assistant", "content": json.dumps(GOOD)}
+    return {"index": 0, "finish_reason": "stop", "message": good} | fields
+
+
+# What endpoints that only resemble the protocol have been seen, or must be feared, to send.
+SHAPES: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "an error with status 200": {"error": {"message": "overloaded"}},
+    "no choices": completion(),
+    "choices are null": completion(choices=None),
+    "choices are text": completion(choices="abc"),
+    "choices are an object": completion(choices={"0": choice()}),
+    "choice is null": completion(None),
+    "choice is text": completion("abc"),
+    "choice without message": completion({"index": 0, "finish_reason": "stop"}),
+    "message is null": completion(choice(message=None)),
+    "message is text": completion(choice(message="abc")),
+    "message is a list": completion(choice(message=[json.dumps(GOOD)])),
+    "content is missing": completion(choice(message={"role": "assistant"})),
+    "content is null": completion(choice(message={"content": None})),
+    "content is empty": completion(choice(message={"content": ""})),
+    "content is a number": completion(choice(message={"content": 3})),
+    "content is the object itself": completion(choice(message={"content": GOOD})),
+    "content is in parts": completion(
+        choice(message={"content": [{"type": "text", "text": json.dumps(GOOD)}]})
+    ),
+}
+# Good answers in spite of what stands beside them; tokens by our own rule.
+ODD_USAGE: dict[str, Any] = {
+    "usage is null": None,
+    "usage is text": "many",
+    "usage is empty": {},
+    "tokens are null": {"prompt_tokens": None, "completion_tokens": 1},
+    "tokens are text": {"prompt_tokens": "9", "completion_tokens": "1"},
+}
+
+
+@pytest.mark.parametrize("mode", ["online", "batch"])
+def test_completions_of_odd_shapes_are_asked_for_again(
+    server: ChatServer, make_cell: Cell, mode: str
+) -> None:
+    good = server.completion
+    odd = SHAPES | {name: completion(choice(), usage=usage) for name, usage in ODD_USAGE.items()}
+
+    def shaped(body: dict[str, Any], behaviour: str) -> dict[str, Any]:
+        return odd[behaviour] if behaviour in odd else good(body, behaviour)
+
+    server.completion = shaped  # type: ignore[method-assign]
+    server.plan = plan({f"q{i}": [name, "ok"] for i, name in enumerate(odd)})
+    job = make_cell("shapes", len(odd), judge_mode=mode)
+    stats = score.run(job)
+    rows = list(read_jsonl(job.out / "scores.jsonl"))
+    assert len(rows) == len(odd)
+    assert all({a: row[a] for a in ASPECTS} == GOOD for row in rows)
+    assert {name: server.behaved[name] for name in odd} == dict.fromkeys(odd, 1)
+    assert server.behaved["ok"] == len(SHAPES)
+    assert stats["requests"] == len(odd) + len(SHAPES)
+    # Of the odd ones none told how many tokens it took.
+    assert stats["tokens"] > len(SHAPES) * 110 + len(odd) * 400
+
+
+def test_a_batch_file_has_a_line_a_line_feed_and_no_other(
+    server: ChatServer, make_cell: Cell
+) -> None:
+    separators = "\u2028\u2029\x85"  # line ends for Python's splitlines; JSON may hold them bare
+    server.answer, server.plan = lambda message: FENCED + separators, plan({})
+    job = make_cell("separators", 3, judge_mode="batch")
+    assert score.run(job)["requests"] == 3
+    assert any(separators in text for text in server.files.values())
+    assert [row["id"] for row in read_jsonl(job.out / "scores.jsonl")] == ["q0", "q1", "q2"]
+
+
 def test_what_is_sent(
     server: ChatServer, make_cell: Cell, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,7 +242,10 @@ def test_what_is_sent(
     assert before.startswith("judge-x: 1 answers wanted, 0 of them in ")
     assert "1 to ask for: about " in before
     assert "$0.0" in before
-    assert after.endswith("received: 100 prompt and 10 completion tokens, $0.0036")
+    assert after == (
+        "judge-x: 1 answers received for this cell, in earlier runs too: "
+        "100 prompt and 10 completion tokens, $0.0036"
+    )
 
 
 def test_nothing_is_asked_for_twice_in_any_cell(
@@ -249,11 +329,20 @@ def test_a_prompt_without_another_order_is_not_checked_for_position(
     ],
 )
 def test_gives_up_in_one_line_and_keeps_what_it_had(
-    server: ChatServer, make_cell: Cell, tmp_path: Path, behaviour: str, field: str, words: str
+    server: ChatServer,
+    make_cell: Cell,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    behaviour: str,
+    field: str,
+    words: str,
 ) -> None:
     server.plan = plan({"q1": [behaviour]})
     with pytest.raises(UserError, match=words) as caught:
-        score.run(make_cell("bad", 3, judge_concurrency=1))
+        score.run(make_cell("bad", 3, judge_concurrency=1, judge_prices=PRICE))
+    spoilt = 0 if behaviour.isdigit() else QUICK.rounds  # answers too, and paid for
+    taken = f"{(1 + spoilt) * 100} prompt and {(1 + spoilt) * 10} completion tokens, $0.0"
+    assert taken in capsys.readouterr().out.splitlines()[-1]
     assert caught.value.field == field
     assert "sk-not" not in str(caught.value)  # the server says in every error what key it got
     assert ("***" in str(caught.value)) == behaviour.isdigit()
@@ -261,7 +350,9 @@ def test_gives_up_in_one_line_and_keeps_what_it_had(
     assert not claims(tmp_path)
     assert max(server.seen.values()) <= QUICK.rounds * (1 + QUICK.client_retries)
     server.plan = plan({})
-    assert score.run(make_cell("bad", 3))["requests"] == 2
+    stats = score.run(make_cell("bad", 3, judge_prices=PRICE))
+    assert (stats["from_cache"], stats["requests"]) == (1, 3 + spoilt)  # what came before counts
+    assert stats["cost"] == pytest.approx((3 + spoilt) * 0.0036)
 
 
 def test_a_failure_lets_what_is_in_flight_end(
@@ -302,11 +393,24 @@ def test_passwords_in_the_address_are_not_shown(
     assert "secret" not in str(caught.value)
 
 
+def test_an_endpoint_of_the_config_is_asked_and_named(
+    server: ChatServer, make_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")  # nobody is there
+    judge = {"base_url": server.address}
+    assert score.run(make_cell("named", 2, judge))["requests"] == 2
+    assert len(server.paid) == 2
+    server.plan = plan({"q0": ["500"]})
+    other = {"base_url": server.address.replace("127.0.0.1", "localhost")}
+    with pytest.raises(UserError, match=r"score\.judge\.base_url: 'http://localhost:"):
+        score.run(make_cell("other", 1, other))  # another endpoint's verdicts are no answer
+
+
 # -- the cap ---------------------------------------------------------------------------------
 
 
 def test_the_cap_stops_cleanly_and_holds_over_cells(
-    server: ChatServer, make_cell: Cell, tmp_path: Path
+    server: ChatServer, make_cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.plan = plan({})
     with pytest.raises(UserError, match=r"judge_budget_tokens: 5000: .*kept: raise it") as caught:
@@ -314,6 +418,8 @@ def test_the_cap_stops_cleanly_and_holds_over_cells(
     spent = server.paid.total() * 110
     assert 5000 - 700 < spent <= 5000
     assert f"{spent:,} tokens are spent" in str(caught.value)
+    taken = f"{server.paid.total() * 100:,} prompt and {server.paid.total() * 10} completion tokens"
+    assert taken in capsys.readouterr().out
     assert len(kept(tmp_path)) == server.paid.total()
     before = server.paid.total()
     with pytest.raises(UserError, match=f"judge_budget_tokens: {spent + 300}"):
@@ -325,7 +431,8 @@ def test_the_cap_stops_cleanly_and_holds_over_cells(
     before, own = server.paid.total(), before
     assert 0.2 - 0.03 < before * (100 * 30 + 10 * 60) / 1e6 <= 0.2
     stats = score.run(make_cell("cap", 60, judge_budget_tokens=10**6))
-    assert stats["from_cache"] == own
+    assert (stats["from_cache"], stats["requests"]) == (own, 60)  # those of the first run too
+    assert stats["tokens"] == 60 * 110
     assert set(server.paid.values()) == {1}
 
 
@@ -398,7 +505,9 @@ def test_a_batch_outlives_the_run_that_sent_it(
     assert not kept(tmp_path)
     later = make_cell("killed" if same_cell else "other", 10, judge_mode=mode)
     stats = score.run(later)
-    assert stats["requests"] == 10
+    assert stats["requests"] == (10 if same_cell else 2)  # a batch is its sender's to pay
+    if not same_cell:
+        assert score.run(make_cell("killed", 8))["requests"] == 8
     assert len(server.batches) == (2 if mode == "batch" else 1)  # two questions were new
     assert set(server.paid.values()) == {1}
     assert len(kept(tmp_path)) == 10
@@ -495,6 +604,7 @@ def test_key_is_all_that_decides_a_verdict() -> None:
     others = [
         build_request(API.model_copy(update={"model": "y"}), prompt, "zh", asked, "x"),
         build_request(API.model_copy(update={"temperature": None}), prompt, "zh", asked, "x"),
+        build_request(API.model_copy(update={"base_url": "http://y"}), prompt, "zh", asked, "x"),
         build_request(API, prompt + "{# v2 #}", "zh", asked, "x"),
         build_request(API, prompt, "hi", asked, "x"),
         build_request(API, prompt, "zh", other, "x"),
@@ -504,4 +614,4 @@ def test_key_is_all_that_decides_a_verdict() -> None:
         build_request(API, prompt, "zh", asked, "x", swapped=True),
     ]
     assert build_request(API, prompt, "zh", asked.model_copy(update={"id": "z"}), "x").key == base
-    assert len({base, *(request.key for request in others)}) == 10
+    assert len({base, *(request.key for request in others)}) == 11

@@ -43,13 +43,16 @@ def test_prices_are_per_million_and_a_batch_pays_its_share() -> None:
     tokens = Tokens(1_000_000, 500_000)
     assert dollars(tokens, GPT4, batch=False) == 60.0
     assert dollars(tokens, GPT4, batch=True) == 30.0
-    assert in_words("gpt-4", tokens, {"gpt-4": GPT4}, batch=True).endswith("tokens, $30.0000")
-    assert "no price of x" in in_words("x", tokens, {"gpt-4": GPT4}, batch=False)
+    both = {("gpt-4", True): tokens, ("gpt-4", False): tokens}
+    assert in_words({("gpt-4", True): tokens}, {"gpt-4": GPT4}).endswith("tokens, $30.0000")
+    assert in_words(both, {"gpt-4": GPT4}).startswith("2,000,000 prompt and 1,000,000 completion")
+    assert in_words(both, {"gpt-4": GPT4}).endswith(", $90.0000")
+    assert "no price of x" in in_words({("x", False): tokens}, {"gpt-4": GPT4})
 
 
 def test_the_ledger_adds_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_cost, "REFRESH_SECONDS", 0.0)
-    one, two = Ledger(tmp_path, "one"), Ledger(tmp_path, "two")
+    one, two = Ledger(tmp_path, "one", "score/a/k"), Ledger(tmp_path, "two", "score/b/k")
     one.record("a", Tokens(10, 1))
     two.record("a", Tokens(20, 2))
     two.record("b", Tokens(5, 0))
@@ -57,17 +60,30 @@ def test_the_ledger_adds_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with (tmp_path / "two.jsonl").open("a") as handle:  # torn by a kill
         handle.write('{"model": "a", "prom')
     assert one.spent()["a", False] == Tokens(30, 3)
-    one.enter_batch("token", "a", Tokens(100, 100))  # the estimate, then what it took
-    two.enter_batch("token", "a", Tokens(70, 7))
+    one.enter_batch("token", "score/a/k", "a", 9, Tokens(100, 100))  # estimated, then taken
+    two.enter_batch("token", "score/a/k", "a", 8, Tokens(70, 7))
     assert one.spent() == two.spent()
     assert one.spent()["a", True] == Tokens(70, 7)
+    assert one.spent_here() == (9, {("a", False): Tokens(10, 1), ("a", True): Tokens(70, 7)})
+    assert two.spent_here() == (2, {("a", False): Tokens(20, 2), ("b", False): Tokens(5)})
     two.drop_batch("token")
     assert ("a", True) not in one.spent()
-    assert Ledger(tmp_path, "three").spent()["a", False] == Tokens(30, 3)
+    later = Ledger(tmp_path, "three", "score/a/k")
+    later.record("a", Tokens(1, 1))
+    assert later.spent()["a", False] == Tokens(31, 4)
+    assert later.spent_here() == (2, {("a", False): Tokens(11, 2)})
+
+
+def test_a_ledger_of_the_first_caches_counts_for_the_cap(tmp_path: Path) -> None:
+    old = '{"model": "a", "prompt_tokens": 10, "completion_tokens": 1, "batch": false}\n'
+    (tmp_path / "old.jsonl").write_text(old)
+    ledger = Ledger(tmp_path, "new", "score/a/k")
+    assert ledger.spent() == {("a", False): Tokens(10, 1)}
+    assert ledger.spent_here() == (0, {})
 
 
 def test_the_cap_counts_what_is_in_flight(tmp_path: Path) -> None:
-    budget = Budget(Ledger(tmp_path, "one"), Cap(tokens=100), {})
+    budget = Budget(Ledger(tmp_path, "one", "score/a/k"), Cap(tokens=100), {})
     assert budget.refusal("a", Tokens(90, 10), batch=False) is None
     assert budget.refusal("a", Tokens(90, 11), batch=False) is not None
     budget.in_flight += Tokens(50, 1)
@@ -80,7 +96,7 @@ def test_the_cap_counts_what_is_in_flight(tmp_path: Path) -> None:
 
 def test_a_cap_in_dollars_knows_batches_and_models(tmp_path: Path) -> None:
     prices = {"gpt-4": GPT4, "cheap": Prices(prompt=1, completion=1)}
-    budget = Budget(Ledger(tmp_path, "one"), Cap(dollars=60.0), prices)
+    budget = Budget(Ledger(tmp_path, "one", "score/a/k"), Cap(dollars=60.0), prices)
     million = Tokens(1_000_000, 0)
     budget.ledger.record("gpt-4", million)
     assert budget.refusal("gpt-4", million, batch=False) is None

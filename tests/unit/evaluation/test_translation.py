@@ -86,6 +86,17 @@ def test_bad_translations_are_refused(answer: Any, complaint: str) -> None:
         assert read_translation(content, fields, "hi") == {"instruction": "`x` चलाओ"}
 
 
+@pytest.mark.parametrize("name", ["input", "reference"])
+def test_fields_that_came_back_as_they_went_are_refused_unless_short(name: str) -> None:
+    poem = "春眠不觉晓，处处闻啼鸟。"
+    fields = {"instruction": protect("写一首诗", ("Han",)), name: protect(poem, ("Han",))}
+    answer = {"instruction": HINDI, name: f" {poem}\n"}
+    with pytest.raises(MalformedError, match=f"{name} .*春眠.* is not translated"):
+        read_translation(json.dumps(answer), fields, "hi")
+    fields[name] = protect("3 km", ("Latin",))  # a quantity, a name: the same in both languages
+    assert read_translation(json.dumps(answer | {name: "3 km"}), fields, "hi")[name] == "3 km"
+
+
 # -- the stage -------------------------------------------------------------------------------
 
 HINDI = "यह एक वाक्य है"

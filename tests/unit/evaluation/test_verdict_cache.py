@@ -120,6 +120,56 @@ def test_another_machine_is_believed_for_a_lease(
     assert cache(tmp_path, "score/c/k").claim(KEYS[1])  # a later run of the same cell: at once
 
 
+def test_each_claim_of_another_machine_is_watched_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(verdict_cache.time, "monotonic", lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(verdict_cache, "_machine", lambda: "elsewhere")
+        busy = cache(tmp_path, "score/b/k")
+        assert busy.claim(KEYS[0])
+        mine = cache(tmp_path, lease=60.0)
+        patch.undo()
+        assert not mine.claim(KEYS[0])
+        now[0] += 50
+        patch.setattr(verdict_cache, "_machine", lambda: "elsewhere")
+        assert busy.claim(KEYS[1])  # the same writer, alive, goes on
+    now[0] += 11
+    assert mine.claim(KEYS[0])
+    assert not mine.claim(KEYS[1])  # this one was made 11 seconds ago, and is first seen now
+    now[0] += 59
+    assert not mine.claim(KEYS[1])
+    now[0] += 2
+    assert mine.claim(KEYS[1])
+
+
+HOLDS_A_CLAIM = """
+import sys, pathlib
+from langtransfer.evaluation.verdict_cache import VerdictCache
+assert VerdictCache(pathlib.Path(sys.argv[1]), "score/a/k", 3600.0).claim(sys.argv[2])
+print("claimed", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_same_cell_of_another_store_is_not_robbed_while_it_lives(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDS_A_CLAIM, str(tmp_path), KEYS[0]]
+    root = str(Path(__file__).resolve().parents[3])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": root},
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == "claimed\n"
+        mine = cache(tmp_path)  # the same recipe, in a second results folder
+        assert not mine.claim(KEYS[0])
+        other.communicate()
+    assert mine.claim(KEYS[0])
+    # A process runs a cell once at a time: what an earlier run of it left is this one's.
+    assert cache(tmp_path).claim(KEYS[0])
+
+
 def test_an_eviction_never_removes_what_came_meanwhile(tmp_path: Path) -> None:
     leave_claims(tmp_path, "score/b/k", "", *KEYS[:3])
     mine, other = cache(tmp_path), cache(tmp_path, "score/c/k")

@@ -26,6 +26,10 @@ EXPECTED = {
         "Below is an instruction that describes a task. Write a response that appropriately "
         "completes the request.\n\n### Instruction:\nAdd.\n\n### Response:\n",
     ),
+    "chat": (
+        "<|im_start|>user\nAdd.\n\n1 2<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_start|>user\nAdd.<|im_end|>\n<|im_start|>assistant\n",
+    ),
     "plain": ("Add.\n1 2\n", "Add.\n"),
 }  # fmt: skip
 
@@ -44,7 +48,9 @@ def test_rendered(name: str) -> None:
 
 
 def test_unknown_template() -> None:
-    with pytest.raises(UserError, match=r"'bele': .*use one of alpaca, bactrian, belle, plain"):
+    with pytest.raises(
+        UserError, match=r"'bele': .*use one of alpaca, bactrian, belle, chat, plain"
+    ):
         render_prompt("bele", "x")
 
 

@@ -16,7 +16,13 @@ import torch
 from langtransfer.config import RuntimeConfig
 from langtransfer.config.training import OptimizationConfig
 from langtransfer.errors import UserError
-from langtransfer.pretraining.arguments import Batches, cut_batches, uses_cpu
+from langtransfer.pretraining.arguments import (
+    Batches,
+    check_kernels,
+    cut_batches,
+    trainer_arguments,
+    uses_cpu,
+)
 from langtransfer.pretraining.zero import BACKENDS
 from langtransfer.resources import RESOURCES
 from tests.unit.pretraining.tiny_study import OPTIMIZATION, Pretrain, pretrain_settings
@@ -54,6 +60,28 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
         uses_cpu(RuntimeConfig(device="auto"))
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert not uses_cpu(RuntimeConfig(device="auto"))
+
+
+def test_gpu_settings_reach_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def arguments(**runtime: Any) -> dict[str, Any]:
+        cut = Batches(12, 4, 3)
+        return trainer_arguments(OPTIMIZATION_CONFIG, RuntimeConfig(**runtime), cut, 1, tmp_path)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    found = arguments(activation_checkpointing=4)
+    assert found["activation_checkpointing"]
+    assert found["activation_checkpointing_kwargs"] == {"every_n_layers": 4}
+    assert not arguments(activation_checkpointing=0)["activation_checkpointing"]
+    # A CPU's memory is not what runs out.
+    assert not arguments(device="cpu", activation_checkpointing=1)["activation_checkpointing"]
+
+
+def test_missing_kernels_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langtransfer.pretraining.arguments.find_spec", lambda name: None)
+    check_kernels(RuntimeConfig(liger_kernels=True), cpu=True)
+    with pytest.raises(UserError, match=r"runtime.liger_kernels: .*requirements-gpu.txt"):
+        check_kernels(RuntimeConfig(liger_kernels=True), cpu=False)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "none"])

@@ -168,6 +168,9 @@ class FakeStudy:
                 }
             )
         self._cell("knowledge", point, language, evaluated, "none", "exam", "predictions", rows)
+        summary = {"averages": {"both": {"accuracy": 0.0, "subjects": ["history", "law"]}}}
+        folder = self.folders[self.rows[-1].cell]
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
     def switching(self, point: Point, language: str, tuning: str) -> None:
         """A fixed share of answers switched, by word."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from langtransfer.config.evaluation import ReportingConfig
+from langtransfer.config.evaluation import ReportingConfig, ReportRow
 from langtransfer.errors import UserError
-from langtransfer.reporting.claim_data import Contrast, load_claims
+from langtransfer.reporting.claim_data import Alternative, Claim, Contrast, load_claims
 from langtransfer.reporting.claims import COLUMNS, PART_COLUMNS, judge
 from langtransfer.reporting.paper import CLAIMS
 from langtransfer.reporting.parts import Part, together
@@ -134,6 +136,57 @@ def test_models_without_a_right_answer_say_nothing_about_quality(
     quality = [rows[claim] for claim in (1, 2, 3, 4, 5, 8)]
     assert {row["verdict"] for row in quality} == {"inconclusive"}
     assert all("right in any answer" in row["note"] for row in quality)
+
+
+def silenced(results: Sequence[Observations], silent: Callable[[ReportRow], bool]) -> Any:
+    """The results, some models' answers without a letter: no item of code-switching."""
+    nothing = np.zeros(0)
+    return [
+        replace(
+            found, ids=(), categories=(), intruders=(), values=dict.fromkeys(found.values, nothing)
+        )
+        if found.row.stage == "code_switching" and silent(found.row)
+        else found
+        for found in results
+    ]
+
+
+PAIRED = Claim(
+    id=1, text="x", paper="x", otherwise="Needs an extension",
+    alternatives=(
+        Alternative(
+            how="Extended against original",
+            contrasts=(
+                Contrast(
+                    kind="difference", metric="switched", direction="less",
+                    a=Side(vocabulary="extended"), b=Side(vocabulary="original"),
+                    match=("language", "budget", "tuning"),
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+
+def test_empty_answers_cannot_be_paired(study: FakeStudy, settings: ReportingConfig) -> None:
+    results = study.results()
+    ((paired,), _) = judge([PAIRED], results, settings)
+    assert paired["n"] == 60
+    some = silenced(results, lambda row: row.vocabulary != "original" and row.language != "zh")
+    ((paired,), _) = judge([PAIRED], some, settings)
+    assert "Pooled" not in paired["note"]  # Chinese alone is left
+    ((row,), parts) = judge([PAIRED], silenced(some, lambda row: row.language == "zh"), settings)
+    assert (row["verdict"], row["p"], row["n"], parts) == ("not tested", None, None, [])
+    assert "no answers with text" in row["note"]
+    assert "extended against original" in row["note"]
+    ((row,), _) = judge([PAIRED], [], settings)
+    assert row["note"] == "Needs an extension"
+
+
+def test_a_rate_of_empty_answers_is_not_tested(study: FakeStudy, settings: ReportingConfig) -> None:
+    row = verdicts(silenced(study.results(), lambda row: True), settings)[14]
+    assert row["verdict"] == "not tested"
+    assert "no answers with text" in row["note"]
 
 
 def test_claim_fifteen_needs_the_probe_and_tests_half_of_what_it_says(

@@ -32,7 +32,7 @@ CONTRACT = (
     "figure2_knowledge.csv", "figure2_knowledge.svg", "figure4_code_switching.csv",
     "figure4_code_switching.svg", "claims.csv", "english_retained.csv", "by_category.csv",
     "bits_per_byte.svg", "quality.svg", "english_kept.svg", "metrics.json", "evidence.csv",
-    "vocabulary.csv", "alignment.csv", "alignment.svg",
+    "vocabulary.csv", "alignment.csv", "alignment.svg", "knowledge_averages.csv",
 )  # fmt: skip
 VOID = {"meta", "link", "br", "path", "use", "rect", "img"}
 
@@ -100,7 +100,7 @@ def test_nothing_is_asked_of_the_network(page: str) -> None:
 
 def test_links_lead_to_files_beside_the_page(page: str, made: Path) -> None:
     links = set(re.findall(r'<a href="([^"#]+)"', page))
-    assert links - {path.name for path in made.iterdir()} == {"runs.csv"}
+    assert links - {path.name for path in made.iterdir()} == {"runs.csv", "costs.csv", "costs.html"}
 
 
 class Balanced(HTMLParser):
@@ -147,7 +147,8 @@ def test_verdicts_judge_and_commands_are_shown(page: str) -> None:
         assert f'<span class="badge {verdict.replace(" ", "-")}">{verdict}</span>' in page
     assert page.count("reference judge, not GPT-4") + page.count("Reference judge, not GPT-4") >= 3
     assert "controlled world" in page
-    assert page.count("make tables") == 6
+    assert page.count("make tables") == 7
+    assert "<b>exam, both</b>: history, law." in page
     assert page.count("made by <code>make claims</code>") == 2
     assert "1.224" in page
     assert "198.840" in page

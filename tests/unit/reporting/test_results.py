@@ -26,6 +26,7 @@ def row(**changes: object) -> ReportRow:
 def write(folder: Path, name: str, *items: dict) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
+    (folder / "summary.json").write_text('{"averages": {}}', encoding="utf-8")
     return {"c": folder}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from langtransfer.config.evaluation import ReportingConfig
 from langtransfer.reporting import advice, answers, claims, crossover
 from langtransfer.reporting.csvfile import Record
+from langtransfer.reporting.knowledge_averages import average_rows
+from langtransfer.reporting.results import Observations
 from langtransfer.reporting.tables import COLUMNS, make_tables
 from langtransfer.reporting.vocabularies import vocabulary_records
 from langtransfer.resources import ROOT
@@ -35,7 +38,8 @@ def test_every_record_has_its_columns_and_no_other(tables: Tables) -> None:
     assert set(tables) == set(COLUMNS)
     for name, records in tables.items():
         # The same answers are switched for all made-up models: none has a clean one beside it.
-        assert records or name == "switching_quality"
+        # Switched prompts and exams have tests of their own.
+        assert records or name in ("switching_quality", "switched_prompts", "written_exams")
         assert all(set(record) == set(COLUMNS[name]) for record in records), name
 
 
@@ -124,11 +128,106 @@ def test_knowledge_has_wilson_intervals_and_chance(tables: Tables) -> None:
     assert found["chance"] == 0.25
 
 
+def test_averages_weigh_files_alike_and_points_by_their_worth(
+    study: FakeStudy, settings: ReportingConfig, tables: Tables
+) -> None:
+    found = row(tables, "knowledge_averages", label="LLaMA", language="zh", evaluated="zh")
+    assert (found["average"], found["names"], found["n"]) == ("both", "history, law", 120)
+    # Ten questions of law beside all of history: half of the average all the same.
+    made = next(
+        o for o in study.results() if o.row.stage == "knowledge" and o.row.evaluated == "zh"
+    )
+    subjects = np.array(made.subjects)
+    kept = np.flatnonzero((subjects == "history") | (np.cumsum(subjects == "law") <= 10))
+    correct = np.arange(len(kept)) % 3 == 0
+    values = {
+        "correct": correct.astype(np.float64), "chance": np.full(len(kept), 0.25),
+        "points": np.where(correct, 6.0, 2.0),
+    }  # fmt: skip
+    few = replace(
+        made, ids=tuple(made.ids[i] for i in kept), subjects=tuple(subjects[kept]), values=values
+    )
+    by_files, by_points = average_rows(few, settings)
+    history = subjects[kept] == "history"
+    assert (history.sum(), (~history).sum()) == (60, 10)
+    halves = correct[history].mean(), correct[~history].mean()
+    assert by_files["value"] == pytest.approx(np.mean(halves))
+    assert by_files["low"] < by_files["value"] < by_files["high"]
+    assert (by_files["parts"], by_files["points"], by_files["chance"]) == (2, None, 0.25)
+    earned, full = 6 * correct.sum(), 6 * correct.sum() + 2 * (~correct).sum()
+    assert by_points["average"] == "scoring rate"
+    assert by_points["value"] == pytest.approx(earned / full)
+    assert (by_points["points"], by_points["chance"]) == (full, 0.25)
+    unknown = replace(few, values=values | {"chance": np.full(len(kept), np.nan)})
+    assert [record["chance"] for record in average_rows(unknown, settings)] == [None, None]
+
+
 def test_switching_counts_intruders(tables: Tables) -> None:
     found = row(tables, "figure4_code_switching", label="LLaMA", language="zh", tuning="200")
     assert found["rate"] == pytest.approx(2 / 60)
     assert found["intruders"] == "Latn:2"
     assert (found["by_line"], found["by_word"]) == (0.0, pytest.approx(2 / 60))
+
+
+def only(study: FakeStudy, stage: str, **wanted: object) -> Observations:
+    """One row's results."""
+    (found,) = (
+        o for o in study.results()
+        if o.row.stage == stage and wanted.items() <= o.row.model_dump().items()
+    )  # fmt: skip
+    return found
+
+
+def test_answers_to_switched_prompts_stand_beside_plain_ones_and_nowhere_else(
+    study: FakeStudy, settings: ReportingConfig, tables: Tables
+) -> None:
+    plain = only(study, "code_switching", label="LLaMA", language="zh", tuning="200")
+    row_of = plain.row.model_copy(update={"prompts": "switched", "cell": "switched"})
+    hits = np.zeros(plain.n)
+    hits[:30] = 1  # the two that switch anyway, and 28 more
+    more = replace(plain, row=row_of, values=dict(plain.values) | {"any": hits})
+    few = replace(
+        more, ids=more.ids[:40], categories=more.categories[:40], intruders=more.intruders[:40],
+        values={name: values[:40] for name, values in more.values.items()},
+    )  # fmt: skip
+    made = make_tables([*study.results(), more], [], "reference", settings)
+    assert {n: r for n, r in made.items() if n not in ("switched_prompts", "vocabulary")} == {
+        n: r for n, r in tables.items() if n not in ("switched_prompts", "vocabulary")
+    }
+    (found,) = made["switched_prompts"]
+    assert (found["label"], found["tuning"], found["benchmark"]) == ("LLaMA", "200", "llm-eval")
+    assert (found["plain_rate"], found["rate"]) == (pytest.approx(2 / 60), 0.5)
+    assert (found["plain_low"], found["plain_high"]) == wilson(2, 60)
+    assert (found["low"], found["high"]) == wilson(30, 60)
+    assert found["change"] == pytest.approx(28 / 60)
+    assert found["change_low"] < found["change"] < found["change_high"]
+    assert (found["pairs"], found["p"]) == (60, pytest.approx(2 / 2**28))
+    (found,) = make_tables([*study.results(), few], [], "reference", settings)["switched_prompts"]
+    assert (found["n"], found["plain_n"], found["pairs"]) == (40, 60, 40)
+    nothing = replace(
+        few, ids=(), categories=(), intruders=(),
+        values={name: values[:0] for name, values in few.values.items()},
+    )  # fmt: skip
+    (found,) = make_tables([*study.results(), nothing], [], "reference", settings)[
+        "switched_prompts"
+    ]
+    assert (found["rate"], found["change"], found["p"], found["pairs"]) == (None, None, None, 0)
+
+
+def test_written_exams_stand_beside_nothing_of_the_papers(
+    study: FakeStudy, settings: ReportingConfig, tables: Tables
+) -> None:
+    answers = only(study, "score", label="LLaMA", language="zh", evaluated="zh", tuning="1k")
+    changed = {"benchmark": "exams", "format": "gaokao-subjective", "cell": "exams"}
+    exam = replace(answers, row=answers.row.model_copy(update=changed))
+    made = make_tables([*study.results(), exam], [], "reference", settings)
+    (found,) = made["written_exams"]
+    same = row(tables, "table1_response_quality", label="LLaMA", language="zh", tuning="1k")
+    assert same["paper_AVG"] == 1.224
+    assert found["AVG"] == same["AVG"]
+    assert not any(name.startswith("paper") for name in found)
+    assert made["table1_response_quality"] == tables["table1_response_quality"]
+    assert len(made["by_category"]) == len(tables["by_category"]) + len(set(exam.categories))
 
 
 def test_layers_are_reported_on_documents_that_did_not_choose(

@@ -58,7 +58,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
 OTHERS = {
     "fetch_corpus", "clean_corpus", "split_corpus", "train_tokenizer", "adopt_model",
     "prepare_instructions", "fetch_benchmark", "score", "code_switching", "tables", "figures",
-    "claims", "report", "translate_benchmark", "calibrate_judge",
+    "claims", "report", "translate_benchmark", "calibrate_judge", "switch_prompts",
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def study(folder: Path, *rows: str, **sections: Any) -> Study:
     content = expanded()
     content["runtime"]["registry"] = str(registry)
     content["benchmarks"]["llm-eval"] |= {
-        "dataset": "q", "format": "llm-eval", "translate_from": "sw",
+        "dataset": "q", "format": "llm-eval", "translate_from": "sw", "switched_tunings": [],
     }  # fmt: skip
     for name, change in sections.items():
         content[name] |= change
@@ -90,6 +90,61 @@ def test_what_is_missing_is_named_before_anything_runs(
         _ = study(tmp_path, SWAHILI, **sections).cells
 
 
+def test_switched_prompts_are_made_of_the_questions_and_their_source(tmp_path: Path) -> None:
+    content = expanded()
+    content["benchmarks"]["llm-eval"]["switched_tunings"] = ["t40"]
+    made = Study(parse_config(content), SourceHashes(tmp_path / "hashes.json"))
+    found = cells(made)
+    for language in ("sw", "zh"):
+        mixed = found[f"switch_prompts/llm-eval/{language}"]
+        assert dict(mixed.parents) == {
+            "questions": found[f"fetch_benchmark/llm-eval/{language}"],
+            "source": found["fetch_benchmark/llm-eval/en"],
+        }
+        plain = found[f"generate/base/t40.{language}.s1/llm-eval/{language}"]
+        answers = found[f"generate/base/t40.{language}.s1/llm-eval.switched/{language}"]
+        assert dict(answers.parents) == dict(plain.parents) | {"benchmark": mixed}
+        judged = found[f"code_switching/base/t40.{language}.s1/llm-eval.switched/{language}"]
+        assert dict(judged.parents) == {"answers": answers, "benchmark": mixed}
+    assert not [path for path in found if path.startswith("score/") and ".switched/" in path]
+    tables, claims = found["tables/study"], found["claims/study"]
+    assert [role for role in tables.parents if ".switched/" in role]
+    assert not [role for role in claims.parents if ".switched/" in role]
+    rows = tables.recipe["config"]["rows"]
+    switched = {(row["benchmark"], row["tuning"]) for row in rows if row["prompts"] == "switched"}
+    assert switched == {("llm-eval", "t40")}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"switched_tunings": ["t41"]}, "unknown tuning; did you mean t40"),
+        ({"switched_tunings": ["none"]}, "unknown tuning"),
+        ({"switched_tunings": ["t40"], "tunings": ["t40-sequence"]}, "must be among tunings"),
+        ({"format": "gaokao-subjective"}, "exams apart"),
+        ({"kind": "knowledge"}, "for kind response-quality"),
+    ],
+)
+def test_switched_prompts_that_nobody_would_be_asked(change: dict[str, Any], words: str) -> None:
+    content = expanded()
+    content["benchmarks"]["llm-eval"] |= change
+    with pytest.raises(UserError, match=words):
+        parse_config(content)
+
+
+def test_exams_are_judged_and_stand_apart(tmp_path: Path) -> None:
+    exams = "exams,zh,file,HERE,,zh.jsonl,gaokao-subjective"
+    entry = {
+        "kind": "response-quality", "dataset": "exams", "format": "gaokao-subjective",
+        "languages": ["zh"],
+    }  # fmt: skip
+    found = cells(study(tmp_path, SWAHILI, CHINESE, exams, benchmarks={"exams": entry}))
+    asked = {path.split("/")[0] for path in found if "/exams/" in path}
+    assert asked == {"fetch_benchmark", "generate", "score"}  # answers may rightly be in English
+    assert [role for role in found["tables/study"].parents if "/exams/" in role]
+    assert not [role for role in found["claims/study"].parents if "/exams/" in role]
+
+
 def test_translations_are_for_questions(tmp_path: Path) -> None:
     content = expanded()
     for change, words in (
@@ -134,6 +189,56 @@ def test_where_and_how_fast_decides_nothing(tmp_path: Path) -> None:
         "judge_budget_tokens": 5,
     }  # fmt: skip
     assert {p: c.key for p, c in cells(study(tmp_path, *rows, runtime=runtime)).items()} == keys
+
+
+def test_an_endpoint_counts_where_the_config_names_it(tmp_path: Path) -> None:
+    def keys(**judge: Any) -> dict[str, str]:
+        judge = {"kind": "openai", "model": "x"} | judge
+        made = study(tmp_path, SWAHILI, CHINESE, score={"judge": judge})
+        return {path: cell.key for path, cell in cells(made).items()}
+
+    unnamed = keys()
+    assert keys(base_url=None) == unnamed
+    one, other = keys(base_url="https://a.org/v1/"), keys(base_url="https://b.org/v1")
+    assert keys(base_url="https://a.org/v1") == one
+    assert one.keys() == other.keys() == unnamed.keys()
+    changed = {
+        path.split("/")[0] for path in one if len({unnamed[path], one[path], other[path]}) > 1
+    }
+    assert changed == {"score", "tables", "figures", "claims", "report"}
+    assert all(len({unnamed[p], one[p], other[p]}) == 3 for p in one if p.startswith("score/"))
+
+
+def test_an_endpoint_that_names_none_is_in_no_recipe(tmp_path: Path) -> None:
+    made = cells(study(tmp_path, SWAHILI, translate_benchmark={"model": "x"}))
+    assert "base_url" not in made["translate_benchmark/llm-eval/zh"].recipe["config"]["translator"]
+    scores = [cell for path, cell in made.items() if path.startswith("score/")]
+    assert scores
+    assert not any("base_url" in cell.recipe["config"]["judge"] for cell in scores)
+
+
+@pytest.mark.parametrize("section", ["score.judge", "translate_benchmark"])
+@pytest.mark.parametrize("address", ["https://me:hush@a.org/v1", "https://a.org/v1?key=hush"])
+def test_no_secret_in_an_endpoint(tmp_path: Path, section: str, address: str) -> None:
+    model = {"model": "x", "base_url": address}
+    sections: dict[str, Any] = {
+        "score.judge": {"score": {"judge": {"kind": "openai"} | model}},
+        "translate_benchmark": {"translate_benchmark": model},
+    }
+    with pytest.raises(UserError, match=r"base_url: '\(not shown\)': .*environment") as caught:
+        study(tmp_path, SWAHILI, **sections[section])
+    assert caught.value.field == f"{section}.base_url"
+    assert "hush" not in str(caught.value)
+
+
+def test_an_endpoint_needs_somebody_to_ask(tmp_path: Path) -> None:
+    for sections, words in (
+        ({"score": {"judge": {"kind": "reference", "base_url": "https://a.org"}}}, "for kind op"),
+        ({"translate_benchmark": {"base_url": "https://a.org"}}, "name the model"),
+        ({"score": {"judge": {"kind": "openai", "model": "x", "base_url": "a.org"}}}, "give http"),
+    ):
+        with pytest.raises(UserError, match=words):
+            study(tmp_path, SWAHILI, **sections)
 
 
 def test_the_papers_study_translates_and_calibrates() -> None:

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from langtransfer.errors import UserError
 from langtransfer.reporting.publishing import publish_report, runs_csv
 from langtransfer.resources import ROOT
-from langtransfer.workflow import session
+from langtransfer.workflow import recovery, session
 from tests.unit.workflow.test_verbs import FakeStudy
 from tests.workflow.conftest import TINY
 
@@ -83,6 +84,7 @@ def test_no_worker_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "costs_of", lambda study: {"costs.csv": "cell\n"})
     study: Any = FakeStudy()
     study.run()
     return study
@@ -99,6 +101,7 @@ def test_close_copies_the_report_or_repeats_the_errors(
     assert not (tmp_path / "results" / "report").exists()
     session.close(finished, workflow(dag=[]))
     assert (tmp_path / "results" / "report" / "made.json").exists()
+    assert (tmp_path / "results" / "report" / "costs.csv").read_text() == "cell\n"
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "x.log").write_text("error: field: 'value': remedy\n")
     monkeypatch.setattr(session, "_started", 0.0)
@@ -140,9 +143,39 @@ def test_a_study_that_cannot_be_planned_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cap_refuses_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        session.open_study([TINY], str(tmp_path), {"max_gpu_hours": 1e-6})
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --config max_gpu_hours: 1e-06: ")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SystemExit):
+        session.open_study([TINY], str(tmp_path), {"max_gpu_hours": "many"})
+    assert "give a number of hours above 0" in capsys.readouterr().err
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    content["runtime"] |= {"max_gpu_hours": 1e-6, "hardware": "cpu"}
+    (tmp_path / "capped.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit):
+        session.open_study([tmp_path / "capped.yaml"], str(tmp_path))
+    assert capsys.readouterr().err.startswith("error: runtime.max_gpu_hours: 1e-06: ")
+    session.open_study([tmp_path / "capped.yaml"], str(tmp_path), {"max_gpu_hours": 1})
+
+
+def test_costs_of_a_model_nobody_knows_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    config = SimpleNamespace(runtime=SimpleNamespace(hardware="abacus"))
+    unknown: Any = SimpleNamespace(config=config, cells=())
+    assert session.costs_of(unknown) == {}
+    assert capsys.readouterr().err.startswith("no costs.html: runtime.hardware: 'abacus'")
+
+
 def test_only_one_config_file_is_read(tmp_path: Path) -> None:
     assert session.config_file([], tmp_path, {}) == tmp_path / "config.yaml"
     assert session.config_file([TINY], tmp_path, {}) == TINY
+    assert session.config_file([TINY], tmp_path, {"cluster": "slurm/resources.yaml"}) == TINY
     with pytest.raises(UserError, match=r"--config: 'languages=zh': only the config file"):
         session.config_file([TINY], tmp_path, {"languages": "zh"})
     with pytest.raises(UserError, match="config files are not merged"):
@@ -158,9 +191,13 @@ def test_a_run_cut_short_by_a_full_disk_says_so(
     monkeypatch.setattr(session, "_root", tmp_path)
     monkeypatch.setattr(session, "_failed", False)
     monkeypatch.setattr(session, "_running", False)
+    monkeypatch.setattr(session, "_noted", False)
     monkeypatch.setattr(session, "is_full", lambda folder: True)
     session.remember_start()
+    with pytest.raises(UserError, match="still runs"):
+        recovery.check_dead(tmp_path / recovery.RUN)
     session.close(finished, SimpleNamespace(dryrun=False))
+    assert not (tmp_path / recovery.RUN).exists()
     assert capsys.readouterr().err.endswith("nothing is lost\n")
     session.remember_success()
     session.close(finished, SimpleNamespace(dryrun=False))

@@ -1,0 +1,1 @@
+"""What a study costs: arithmetic, hours, disk, judge's calls; planned before, compared after."""

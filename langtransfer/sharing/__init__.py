@@ -1,0 +1,1 @@
+"""Finished cells between labs: git carries manifests, recipes and pointers; DVC carries data."""

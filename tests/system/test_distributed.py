@@ -52,7 +52,9 @@ def curve(folder: Path) -> list[float]:
 def apart(one: Path, other: Path) -> float:
     """Largest difference between two curves of the same length."""
     pairs = zip(curve(one), curve(other), strict=True)
-    return max(abs(a - b) for a, b in pairs)
+    most = max(abs(a - b) for a, b in pairs)
+    print(f"{one.parent.name}, {other.parent.name}: {most:.1e} apart")  # pytest -rP shows it
+    return most
 
 
 @pytest.fixture(scope="module")

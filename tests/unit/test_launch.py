@@ -17,13 +17,7 @@ from langtransfer import launch
 from langtransfer.config import RuntimeConfig
 from langtransfer.errors import UserError
 from langtransfer.job import Job
-from langtransfer.launch import (
-    SECONDS_TO_SAVE,
-    Placement,
-    allocated_nodes,
-    launch_line,
-    placement,
-)
+from langtransfer.launch import Placement, allocated_nodes, launch_line, placement
 
 
 def on(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
@@ -81,7 +75,7 @@ def test_line_on_one_node() -> None:
     line = launch_line(Placement(1, 8), Path("work/job.json"), "host", 5000, "17")
     assert line == [
         sys.executable, "-m", "torch.distributed.run", "--max-restarts=0",
-        f"--shutdown-timeout={SECONDS_TO_SAVE}", "--standalone",
+        "--shutdown-timeout=240", "--standalone",
         "--nproc-per-node=8", "-m", "langtransfer.launch", "work/job.json",
     ]  # fmt: skip
 
@@ -93,8 +87,8 @@ def test_line_on_several_nodes() -> None:
     assert {"--nodes=4", "--ntasks=4", "--ntasks-per-node=1", "--overlap"} <= set(line[:at])
     assert line[at:] == [
         sys.executable, "-m", "torch.distributed.run", "--max-restarts=0",
-        f"--shutdown-timeout={SECONDS_TO_SAVE}", "--nnodes=4",
-        "--rdzv-backend=c10d", "--rdzv-endpoint=n1:5000", "--rdzv-id=17",
+        "--shutdown-timeout=240", "--nnodes=4", "--rdzv-backend=c10d",
+        "--rdzv-endpoint=n1:5000", "--rdzv-id=17",
         "--nproc-per-node=8", "-m", "langtransfer.launch", "work/job.json",
     ]  # fmt: skip
 

@@ -57,9 +57,12 @@ class Lab:
     def cells(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "scripts.cells", *arguments, check=check)
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def snakemake(
+        self, *arguments: str, check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake; without the warm worker, unless `LANGTRANSFER_WORKER=""` is given."""
         command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", *arguments]
-        return self.run(*command, check=check)
+        return self.run(*command, check=check, **variables)
 
     def to_run(self, config: str = "config.yaml") -> set[str]:
         """Cells a dry run of Snakemake would compute."""

@@ -31,12 +31,14 @@ def git(*arguments: str, folder: Path | None = None, stdin: str | None = None) -
 
 def commit_files(paths: Iterable[Path], message: str) -> bool:
     """Commit these files and nothing else; whether there was anything new in them."""
-    listed = "\0".join(path.as_posix() for path in paths)
+    names = {path.as_posix() for path in paths}
+    listed = "\0".join(sorted(names))
+    from_stdin = ("--pathspec-from-file=-", "--pathspec-file-nul")
     # --force: results/report is ignored but for the few files that are named here.
-    git("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=listed)
-    if not git("diff", "--cached", "--name-only"):
+    git("add", "--force", *from_stdin, stdin=listed)
+    if not names & set(git("diff", "--cached", "--name-only", "-z").split("\0")):
         return False
-    git("commit", "--quiet", "--message", message)
+    git("commit", "--quiet", "--message", message, *from_stdin, stdin=listed)
     return True
 
 
@@ -55,4 +57,4 @@ def push() -> str | None:
 
 def changed_files() -> list[str]:
     """Tracked files with changes that are not committed."""
-    return [line[3:] for line in git("status", "--porcelain", "-uno").splitlines()]
+    return git("diff", "--name-only", "HEAD").splitlines()

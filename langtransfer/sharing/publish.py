@@ -36,12 +36,17 @@ class Published:
     uploaded: int
     committed: bool
     branch: str | None
+    not_committed: tuple[str, ...]
+    """Changed files that other labs will not see: code or data of somebody's own."""
 
     def __str__(self) -> str:
         words = f"{self.cells} cells published, {self.new} of them new ({size(self.bytes)})"
         words += f"; {self.uploaded} objects uploaded"
         words += "; committed" if self.committed else "; nothing to commit"
-        return words + (f", pushed {self.branch}" if self.branch else ", no branch to push to")
+        words += f", pushed {self.branch}" if self.branch else ", no branch to push to"
+        if self.not_committed:
+            words += f"\nchanged, and not committed: {', '.join(self.not_committed[:5])}"
+        return words
 
 
 def publish(
@@ -73,7 +78,10 @@ def publish(
         words = f"Publish {len(new)} results of {config}"
         committed = git.commit_files(words_of(cells, artifacts, config), words)
         branch = git.push()
-    return Published(len(cells), len(new), sum(a.bytes for a in new), uploaded, committed, branch)
+        left = tuple(git.changed_files())
+    return Published(
+        len(cells), len(new), sum(a.bytes for a in new), uploaded, committed, branch, left
+    )
 
 
 def check_finished(cells: Sequence[Cell]) -> None:

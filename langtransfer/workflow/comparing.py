@@ -29,12 +29,10 @@ class Side:
 
 def side_of(study: Study) -> Side:
     """A planned study as one side."""
-    path = study.report.folder / "data" / "metrics.json"
-    metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return Side(
         {cell.path: cell.recipe for cell in study.cells},
         {cell.path: cell.key for cell in study.cells},
-        {name: value for name, value in metrics.items() if isinstance(value, int | float)},
+        _numbers(study.report.folder / "data" / "metrics.json"),
     )
 
 
@@ -47,6 +45,7 @@ def side_of_revision(revision: str, config: Path) -> Side:
         answer = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, check=False
         )
+        committed = _numbers(tree / "results" / "report" / "metrics.json")
     if answer.returncode:
         raise UserError(
             "revision", revision, (answer.stderr.strip().splitlines() or ["no plan"])[-1]
@@ -54,10 +53,14 @@ def side_of_revision(revision: str, config: Path) -> Side:
     recipes = json.loads(answer.stdout)
     keys = {cell: plan["key"] for cell, plan in recipes.items()}
     report = here / "results" / "report" / "study" / keys.get("report/study", "-")
-    path = report / "data" / "metrics.json"
+    # The report's own, where its data are here; else what was published with the revision.
+    metrics = _numbers(report / "data" / "metrics.json") or committed
+    return Side({cell: plan["recipe"] for cell, plan in recipes.items()}, keys, metrics)
+
+
+def _numbers(path: Path) -> dict[str, float]:
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    return Side({cell: plan["recipe"] for cell, plan in recipes.items()}, keys, numbers)
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def test_two_languages_meet(finished_tiny: Path, without_hi_and_sw: Path, tmp_pa
     d.edit("languages:\n- zh\n", "languages:\n- hi\n- zh\n")
     e.edit("languages:\n- zh\n", "languages:\n- sw\n- zh\n")
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda lab: lab.snakemake("all"), (d, e)))
+        list(pool.map(lambda lab: lab.snakemake("all", LANGTRANSFER_WORKER=""), (d, e)))
     d.share("publish")
     refused = e.share("publish", check=False)
     assert refused.returncode == 2

@@ -30,7 +30,7 @@ def test_two_revisions_side_by_side(world: World) -> None:
     a = world.first
     first = a.git("rev-parse", "HEAD").strip()
     a.edit("documents: 20}\ncode_switching", "documents: 19}\ncode_switching")
-    a.snakemake("all")
+    a.snakemake("all", LANGTRANSFER_WORKER="")
     a.share("publish")
 
     # Nothing but git's part is needed to compare.

@@ -1,10 +1,10 @@
 """Arithmetic of a LLaMA, in floating-point operations (a product and its sum are two).
 
-The formula is PaLM's (arXiv 2204.02311, appendix B), which the MFU of published runs is counted by:
-6 operations a parameter and token, and 12 x layers x hidden x context for attention, forward and
-backward; a third of either is the forward pass. Parameters are those tokens are multiplied with:
-every layer's matrices and lm_head; looking up a row of embed_tokens is no arithmetic. Attention is
-counted whole, although its causal half is masked, and recomputed activations are not counted.
+The formula is PaLM's (arXiv 2204.02311, appendix B), which model FLOPs utilisation is defined by:
+6 operations a parameter and token, forward and backward, a third of them forward. Parameters are
+those tokens are multiplied with: every layer's matrices and lm_head; looking up a row of
+embed_tokens is no arithmetic. Of attention, PaLM's 12 x layers x hidden x context, the causal half
+that is not masked counts, since kernels skip the other. Recomputed activations are not counted.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from langtransfer.costs.shapes import FLOAT32, Shape, Trained
 
 
 def attention(shape: Shape, context: int) -> float:
-    """Forward operations a token takes beyond the matrices: scores and sums over a context."""
-    return 4.0 * shape.layers * shape.hidden * context
+    """Forward operations of scores and sums: a token sees half of its sequence, in the mean."""
+    return 2.0 * shape.layers * shape.hidden * context
 
 
 def forward(shape: Shape, context: int) -> float:
-    """Operations a token takes to be read, or written, in a context of so many tokens."""
+    """Operations a token takes to be read, or written, in a sequence of so many tokens."""
     return 2.0 * shape.multiplied + attention(shape, context)
 
 

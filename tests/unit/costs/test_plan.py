@@ -51,7 +51,7 @@ def test_a_base_from_scratch(tiny: dict[str, Any]) -> None:
     work = row(planned(tiny), "train_base/base").work
     assert work.tokens == 46 * 1024, "48,000 tokens in whole steps of 1,024"
     body = 2 * (4 * 32 * 32 + 3 * 32 * 88)
-    each = 6 * (body + 600 * 32) + 12 * 2 * 32 * 128
+    each = 6 * (body + 600 * 32) + 6 * 2 * 32 * 128
     assert work.flops == pytest.approx(work.tokens * each, rel=0.01)
     parameters = body + 2 * 600 * 32 + 5 * 32
     assert work.disk == 4 * parameters

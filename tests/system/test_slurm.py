@@ -73,7 +73,7 @@ class Study:
     def run(self, *arguments: str) -> None:
         """Run snakemake to its end; it must succeed."""
         with self.start(*arguments) as process:
-            assert process.wait(timeout=600) == 0, self.said()
+            assert process.wait(timeout=1800) == 0, self.said()
 
     def said(self) -> str:
         """What snakemake and the stages printed, for messages of failed tests."""
@@ -186,7 +186,7 @@ def computing(study: Study, fault: dict[str, Any], *arguments: str) -> Iterator[
             if fault["do"] == "pause":
                 wait_for(study, (study.tree / "paused").exists)
             yield
-            assert process.wait(timeout=400) == 0, study.said()
+            assert process.wait(timeout=900) == 0, study.said()
         finally:
             process.kill()
 
@@ -197,7 +197,7 @@ def target(study: Study) -> str:
     return f"results/{CELL}/{recipe.stem}/manifest.json"
 
 
-def wait_for(study: Study, condition: Callable[[], object], seconds: float = 240.0) -> None:
+def wait_for(study: Study, condition: Callable[[], object], seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited too long\n{study.said()}"
@@ -359,6 +359,6 @@ def test_training_on_two_nodes(unfinished: Study, finished: Study) -> None:
 
 def test_job_that_exceeds_its_run_time(overrun: Overrun, finished: Study) -> None:
     study, process = overrun
-    assert process.wait(timeout=400) == 0, study.said()
+    assert process.wait(timeout=900) == 0, study.said()
     assert study.slurm.state(job_of(study)) == "TIMEOUT"
     check(study, finished, jobs=2)

@@ -183,7 +183,7 @@ def take_part(request: Path) -> None:
         if rank == "0":
             write_atomically(folder / "result.json", json.dumps(result))
     except BaseException as error:  # the process boundary: the owner says it
-        if not isinstance(error, UserError | SystemExit):
+        if not isinstance(error, UserError | errors.Interrupted | SystemExit):
             traceback.print_exc()
         write_atomically(folder / f"error-{rank}.json", json.dumps(_describe(error)))
         _flush()

@@ -97,11 +97,18 @@ class Store:
 
         odb = (source or self)._remote(remote, "pull")
         with _remote_errors(remote):
-            transfer(odb, self.cache, set(map(_hash_info, oids)), shallow=True, cache_odb=odb)
+            self._download_lists(oids, odb)
             found = [oid for oid in oids if self.names(oid)]
             files = {_hash_info(part) for oid in found for part in self.names(oid).values()}
             with _progress("downloading") as callback:
                 transfer(odb, self.cache, files, callback=callback)
+
+    def _download_lists(self, oids: Sequence[str], odb: Any) -> None:
+        """Bring folders' lists of files; as plain files, for one that is damaged is not read."""
+        wanted = [oid for oid in oids if self._tree(oid) is None]
+        there = list(odb.oids_exist(wanted)) if wanted else []
+        if there:
+            self.cache.add([odb.oid_to_path(oid) for oid in there], odb.fs, there)
 
     def place(self, oid: str, folder: Path) -> None:
         """Make a new folder with links to a whole folder of the cache."""

@@ -82,7 +82,7 @@ def test_child_reads_its_parent_and_records_its_digest() -> None:
     ("harm", "words"),
     [
         (lambda f: (f / "manifest.json").unlink(), "not finished"),
-        (lambda f: shutil.rmtree(f / "data"), "data carry key None"),
+        (lambda f: shutil.rmtree(f / "data"), "data are not here"),
         (lambda f: (f / "data" / "made.txt").write_text("longer than before"), "not as in the"),
         (lambda f: (f / "data" / "extra").write_text(""), "not as in the"),
         (lambda f: (f / "data" / provenance.STAMP).write_text('{"key": "0"}'), "carry key 0"),

@@ -173,6 +173,7 @@ def test_two_publishes_at_once(finished_tiny: Path, tmp_path: Path) -> None:
     c.edit("bootstrap_samples: 200", "bootstrap_samples: 100")  # tables of its own
     c.snakemake("all")
     lock = a.folder / ".langtransfer" / "publish.lock"
+    lock.parent.mkdir(exist_ok=True)
     with lock.open("w") as held:  # as a publish in this folder holds it
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write("4711")

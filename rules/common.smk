@@ -53,6 +53,14 @@ def targets(*stages):
     return [] if STUDY is None else STUDY.manifests(*stages)
 
 
+def adopted(path, key):
+    """Whether a cell's result, or the one accepted for it, is another lab's."""
+    accepted = Path(f"accepted/{path}/{key}.json")
+    if accepted.exists():
+        key = json.loads(accepted.read_text(encoding="utf-8"))["accepted"]
+    return os.path.exists(f"adopted/{path}/{key}.json")
+
+
 def cell(path):
     """Inputs of a cell: its recipe, the manifests of its parents that the recipe names, gates."""
 
@@ -61,8 +69,11 @@ def cell(path):
         folders = json.loads(Path(recipe).read_text(encoding="utf-8"))[
             "parents"
         ].values()
-        manifests = [ancient(f"{folder}/manifest.json") for folder in folders]
         own = f"results/{path}/{{key}}/manifest.json".format(**wildcards)
+        if adopted(path.format(**wildcards), wildcards.key) and os.path.exists(own):
+            # Another lab made it: what it was made from need not be here.
+            folders = [f for f in folders if os.path.exists(f"{f}/manifest.json")]
+        manifests = [ancient(f"{folder}/manifest.json") for folder in folders]
         gates = [] if STUDY is None else [ancient(gate) for gate in STUDY.gates(own)]
         return {"recipe": ancient(recipe), "parents": manifests, "gates": gates}
 

@@ -74,7 +74,7 @@ def test_a_released_model(world: World, tmp_path: Path) -> None:
     path = place.relative_to(a.folder)
     user.dvc("get", str(world.server), f"{path}/model", "--out", "got")
     user.dvc("import", str(world.server), f"{path}/model", "--out", "imported", "--rev", "main")
-    user.dvc("artifacts", "get", str(world.server), "zh-16k", "--rev", "1.0.0", "--out", "art")
+    user.dvc("artifacts", "get", str(world.server), "zh-16k", "--rev", "v1.0.0", "--out", "art")
     for copy in ("got/model.safetensors", "imported/model.safetensors", f"art/{weights}"):
         assert (user.folder / copy).read_bytes() == (place / weights).read_bytes()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from langtransfer import execution, provenance
 from langtransfer.config import RuntimeConfig
 from langtransfer.errors import UserError
 from langtransfer.job import Job
-from langtransfer.locking import only_writer
 
 RUNTIME = RuntimeConfig()
 
@@ -83,7 +82,7 @@ def test_child_reads_its_parent_and_records_its_digest() -> None:
     ("harm", "words"),
     [
         (lambda f: (f / "manifest.json").unlink(), "not finished"),
-        (lambda f: shutil.rmtree(f / "data"), "make receive CELLS="),
+        (lambda f: shutil.rmtree(f / "data"), "data are not here"),
         (lambda f: (f / "data" / "made.txt").write_text("longer than before"), "not as in the"),
         (lambda f: (f / "data" / "extra").write_text(""), "not as in the"),
         (lambda f: (f / "data" / provenance.STAMP).write_text('{"key": "0"}'), "carry key 0"),
@@ -132,11 +131,14 @@ def test_failure_leaves_nothing_and_keeps_work() -> None:
 
 def test_two_writers_cannot_share_a_cell(tmp_path: Path) -> None:
     recipe = plan("a", word="x")
-    with (
-        only_writer(tmp_path / "work" / "a" / "zh" / recipe.stem),
-        pytest.raises(UserError, match=f"process {os.getpid()} on"),
-    ):
-        execution.execute("a", Writer(), recipe, RUNTIME)
+    lock = tmp_path / "work" / "a" / "zh" / f"{recipe.stem}.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as handle:
+        handle.write("process 1 on elsewhere")
+        handle.flush()
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="process 1 on elsewhere"):
+            execution.execute("a", Writer(), recipe, RUNTIME)
     assert execution.execute("a", Writer(), recipe, RUNTIME) == "computed"
 
 

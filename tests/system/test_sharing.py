@@ -123,7 +123,11 @@ def test_two_languages_meet(finished_tiny: Path, without_hi_and_sw: Path, tmp_pa
     e.git("push", "--quiet")
 
     f.git("pull", "--quiet")
-    assert stages(f.to_run()) == {"tables", "figures", "claims", "report"}
+    to_run = f.to_run()
+    # No lab has had both: each new vocabulary has yet to meet the other's language.
+    gates = {"check_vocabulary/hi/sw.ext100", "check_vocabulary/sw/hi.ext100"}
+    assert gates <= to_run
+    assert stages(to_run - gates) == {"tables", "figures", "claims", "report"}
     f.share("receive")
     f.snakemake("all")
     assert f.to_run() == set()

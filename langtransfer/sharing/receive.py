@@ -14,7 +14,7 @@ from pathlib import Path
 from langtransfer.disk import full_disk_explained
 from langtransfer.errors import UserError
 from langtransfer.folders import put_in_place
-from langtransfer.provenance import sha256_file
+from langtransfer.provenance import STAMP, sha256_file
 from langtransfer.sharing.artifacts import Artifact, size
 from langtransfer.sharing.store import Store, object_name
 
@@ -94,12 +94,15 @@ def place(artifact: Artifact, oid: str, store: Store, target: Path | None = None
 
 
 def _lacking(artifact: Artifact, oid: str, store: Store) -> Iterator[str]:
-    """A line for every object the remote did not have."""
+    """A line for every object that the remote did not have, or that has no business here."""
     objects = store.names(oid)
     if not objects:
         yield _line(artifact, "", oid, "the remote's list of files is missing or damaged")
+    known = {*artifact.manifest["outputs"]["files"], STAMP}
     for name, part in sorted(objects.items()):
-        if not store.path(part).exists():
+        if name not in known:  # a pointer of another lab's could name files outside the folder
+            yield _line(artifact, name, part, "not in the manifest")
+        elif not store.path(part).exists():
             yield _line(artifact, name, part, "missing on the remote")
 
 

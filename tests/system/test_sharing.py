@@ -176,5 +176,5 @@ def test_a_stale_study_is_not_published(world: World) -> None:
     a.edit(*SCORING)
     refused = a.share("publish", check=False)
     assert refused.returncode == 2
-    assert "13 of 159 cells are not finished: run snakemake first" in refused.stderr
+    assert "13 of 163 cells are not finished: run snakemake first" in refused.stderr
     assert a.git("rev-parse", "HEAD") == head

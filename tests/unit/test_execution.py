@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from langtransfer import execution, provenance
 from langtransfer.config import RuntimeConfig
 from langtransfer.errors import UserError
 from langtransfer.job import Job
+from langtransfer.locking import only_writer
 
 RUNTIME = RuntimeConfig()
 
@@ -131,14 +132,11 @@ def test_failure_leaves_nothing_and_keeps_work() -> None:
 
 def test_two_writers_cannot_share_a_cell(tmp_path: Path) -> None:
     recipe = plan("a", word="x")
-    lock = tmp_path / "work" / "a" / "zh" / f"{recipe.stem}.lock"
-    lock.parent.mkdir(parents=True)
-    with lock.open("w") as handle:
-        handle.write("process 1 on elsewhere")
-        handle.flush()
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="process 1 on elsewhere"):
-            execution.execute("a", Writer(), recipe, RUNTIME)
+    with (
+        only_writer(tmp_path / "work" / "a" / "zh" / recipe.stem),
+        pytest.raises(UserError, match=f"process {os.getpid()} on"),
+    ):
+        execution.execute("a", Writer(), recipe, RUNTIME)
     assert execution.execute("a", Writer(), recipe, RUNTIME) == "computed"
 
 

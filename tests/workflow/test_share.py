@@ -37,15 +37,15 @@ def test_publish_is_committed_and_pushed_once(
     first: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(first.folder)
-    assert first.git("log", "--format=%s", "-1").strip() == "Publish 159 results of config.yaml"
+    assert first.git("log", "--format=%s", "-1").strip() == "Publish 163 results of config.yaml"
     assert share.main(["publish"]) == 0
     assert capfd.readouterr().out.strip() == (
-        "159 cells published, 0 of them new (0 bytes); 0 objects uploaded; nothing to commit, "
+        "163 cells published, 0 of them new (0 bytes); 0 objects uploaded; nothing to commit, "
         "pushed main"
     )
     assert share.main(["status"]) == 0
     said = capfd.readouterr().out
-    assert said.strip() == "159 cells: 159 finished, 159 published, 159 with their data here"
+    assert said.strip() == "163 cells: 163 finished, 163 published, 163 with their data here"
     assert first.git("status", "--porcelain") == ""
 
 
@@ -56,7 +56,7 @@ def test_receive_some_then_what_is_needed(second: Lab, capfd: pytest.CaptureFixt
     assert "5 results received" in capfd.readouterr().out
     second.edit(*SCORING)
     assert share.main(["publish"]) == 2
-    assert "13 of 159 cells are not finished" in capfd.readouterr().err
+    assert "13 of 163 cells are not finished" in capfd.readouterr().err
     assert share.main(["needed"]) == 0
     plan = capfd.readouterr().out.splitlines()
     assert plan[0] == "to run: 9 score, 1 tables, 1 figures, 1 claims, 1 report"
@@ -139,7 +139,7 @@ def test_another_key_is_adopted_for_a_reason(
     (trusted,) = own.folder.glob(f"adopted/{cell}/{key}.json")
     assert json.loads(trusted.read_text())["outputs"] == digest
     assert share.main(["status"]) == 0
-    assert "159 cells: 1 finished, 0 published, 1 with their data here" in capfd.readouterr().out
+    assert "163 cells: 1 finished, 0 published, 1 with their data here" in capfd.readouterr().out
     assert share.main(["adopt", str(first.folder), cell, "--key", key, "--outputs", digest,
                        "--reason", "again"]) == 2  # fmt: skip
     assert "is finished here already" in capfd.readouterr().err

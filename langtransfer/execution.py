@@ -24,6 +24,7 @@ from langtransfer.folders import put_in_place
 from langtransfer.job import Job, write_atomically
 from langtransfer.locking import only_writer
 from langtransfer.provenance import (
+    RECEIVED,
     STAMP,
     WORK,
     Outputs,
@@ -131,6 +132,7 @@ def _compute(
     stamp = {"key": key, "outputs": hash_outputs(out).as_json(), "volatile": volatile}
     write_atomically(out / STAMP, json.dumps(stamp, sort_keys=True, ensure_ascii=False, indent=1))
     _put_in_place(out, folder / "data")
+    (folder / RECEIVED).unlink(missing_ok=True)
 
 
 def _put_in_place(out: Path, data: Path) -> None:

@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -126,7 +126,7 @@ def launch_line(place: Placement, request: Path, host: str, port: int, run_id: s
     ]  # fmt: skip
     ranks = [f"--nproc-per-node={place.processes}", "-m", "langtransfer.launch", str(request)]
     if place.nodes == 1:
-        return [*torchrun, "--standalone", *ranks]
+        return [*torchrun, "--standalone", "--local-addr=127.0.0.1", *ranks]
     # One torchrun a node. The step shares all the job has with whatever else runs in it, and the
     # processes share a node's cores: srun would bind each torchrun to one.
     srun = [
@@ -163,9 +163,9 @@ def run_ranks(job: Job, place: Placement) -> dict[str, Any]:
         line, env=environment, stdin=subprocess.DEVNULL,
         preexec_fn=partial(_die_with, os.getpid(), last_word),
     )  # fmt: skip
-    with _handing_on_signals(folder):
+    with _noting_signals() as told:
         try:
-            _wait(child, folder)
+            _wait(child, folder, told)
         finally:
             _end(child, last_word)
     return _outcome(child.returncode, folder)
@@ -206,9 +206,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(child: subprocess.Popen[bytes], folder: Path) -> None:
-    """Return when the ranks have ended or one of them has given up."""
+def _wait(child: subprocess.Popen[bytes], folder: Path, told: Sequence[int]) -> None:
+    """Return when the ranks have ended or one of them has given up.
+
+    A signal to this process, told by number, is written down for every rank, on any node.
+    """
+    handed_on = False
     while child.poll() is None and not any(folder.glob("error-*.json")):
+        if told and not handed_on:
+            write_atomically(folder / "signal", str(told[0]))
+            handed_on = True
         time.sleep(POLL_SECONDS)
 
 
@@ -264,15 +271,12 @@ def _from_json(said: Mapping[str, Any]) -> Job:
 
 
 @contextmanager
-def _handing_on_signals(folder: Path) -> Iterator[None]:
-    """While this lasts a signal to the owner is written down for every rank, on any node."""
-
-    def write_down(number: int, frame: Any) -> None:
-        write_atomically(folder / "signal", str(number))
-
-    before = {number: signal.signal(number, write_down) for number in HANDED_ON}
+def _noting_signals() -> Iterator[list[int]]:
+    """While this lasts signals to the owner are noted; a handler may interrupt itself."""
+    told: list[int] = []
+    before = {n: signal.signal(n, lambda number, frame: told.append(number)) for n in HANDED_ON}
     try:
-        yield
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -287,12 +291,13 @@ def _take_signals(folder: Path) -> None:
 
 def _die_with(parent: int, number: signal.Signals) -> None:
     """Ask the kernel for this signal when the parent process ends (PR_SET_PDEATHSIG = 1)."""
-    _prctl(1, number)
+    if _prctl is not None:
+        _prctl(1, number)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)
 
 
-_prctl = ctypes.CDLL(None).prctl
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
 
 if __name__ == "__main__":
     take_part(Path(sys.argv[1]))

@@ -22,10 +22,11 @@ from langtransfer.errors import UserError
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 SQUEUE_SECONDS = 30
-# States after which no process of a job is left; all others, COMPLETING too, may still write.
+# States after which no process of a job is left; all others may still write: COMPLETING, and a
+# NODE_FAIL whose node only lost its way to the controller.
 ENDED = {
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-    "PREEMPTED", "REVOKED", "TIMEOUT",
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "PREEMPTED",
+    "REVOKED", "TIMEOUT",
 }  # fmt: skip
 
 
@@ -78,7 +79,9 @@ class Owner:
         if self.slurm_job is None:
             return None
         if self.slurm_job == os.environ.get("SLURM_JOB_ID"):
-            return False  # requeued: SLURM ends a job before it begins again
+            # Requeued: SLURM ends a job before it begins again. (Within one allocation start stages
+            # on one node: Snakemake's executor hides how often a job was begun.)
+            return False
         return in_queue(self.slurm_job)
 
 
@@ -137,18 +140,18 @@ def _record(work: Path, number: int) -> Path:
 
 def _create(record: Path) -> bool:
     """Write a record of this process; False where there is one."""
+    # Written first and linked then: a record is never there without its owner's name.
+    staged = record.with_name(f".new-owner-{socket.gethostname()}-{os.getpid()}-{record.stem}")
     try:
-        handle = record.open("x", encoding="utf-8")
-    except FileExistsError:
-        return False
-    try:
-        with handle:
+        with staged.open("w", encoding="utf-8") as handle:
             handle.write(json.dumps(asdict(Owner.this_process())))
             handle.flush()
             os.fsync(handle.fileno())
-    except OSError:  # a full disk
-        record.unlink(missing_ok=True)
-        raise
+        os.link(staged, record)
+    except FileExistsError:
+        return False
+    finally:
+        staged.unlink(missing_ok=True)
     return True
 
 

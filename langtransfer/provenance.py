@@ -18,6 +18,8 @@ from langtransfer.errors import UserError
 from langtransfer.job import write_atomically
 
 KEY_LENGTH = 16  # hexadecimal digits: 64 bits, no accidental collision among millions of cells
+RECEIVED = "data.received"
+"""Beside data that came from another folder's run: what they hold was not made here."""
 STAMP = ".cell.json"
 MEND_RECIPE = "delete it and run again (it is written anew), or restore it from git"
 RECIPES, RESULTS, WORK = Path("recipes"), Path("results"), Path("work")

@@ -187,6 +187,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, b'{"id": "x", "choi', "application/json")
         elif behaviour == "a page":
             self.send(200, b"<html>Welcome to the proxy</html>", "text/html")
+        elif behaviour == "no schemas" and "response_format" in body:
+            said = "Invalid parameter: 'response_format' of type 'json_schema' is not supported"
+            self.reply(400, {"error": {"message": said}})
         elif behaviour.isdigit():
             said = f"status {behaviour}; you sent {self.headers['authorization']}"
             self.reply(int(behaviour), {"error": {"message": said}})

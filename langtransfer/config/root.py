@@ -102,6 +102,8 @@ class RuntimeConfig(Model):
     """Refuse, before anything starts, a run whose cells are planned to take more hours of it."""
     deepspeed: Literal["none", "zero2", "zero3", "zero2-offload", "zero3-offload"] = "none"
     """File `resources/deepspeed/<name>.json` handed to the Trainer."""
+    trust_received_state: bool = False
+    """Go on from ZeRO state that was received or adopted: DeepSpeed runs what its pickles say."""
     activation_checkpointing: int = Field(default=1, ge=0)
     """On a GPU, compute every n-th layer's activations again in the backward pass: less memory, up
     to a third more work at 1; 0 keeps all."""

@@ -30,6 +30,8 @@ Member = tuple[str, int, Callable[[], AbstractContextManager[IO[bytes]]]]
 """Name, size in bytes and how to open it."""
 
 # What a broken archive makes the standard library raise; encrypted members are RuntimeErrors.
+LARGEST_HEADER = 1 << 20
+"""our choice: bytes of a tar member's extra header; names are a few hundred."""
 BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError,
     RuntimeError, ValueError, IndexError, OverflowError, struct.error,
@@ -76,7 +78,8 @@ def unpack(
 
 
 def _extract(path: Path, folder: Path, patterns: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    opened = _zip_members if zipfile.is_zipfile(path) else _tar_members
+    # By name: a tar that ends with a zip has a zip's end record too.
+    opened = _zip_members if folder.suffix.lower() == ".zip" else _tar_members
     packed, unpacked = path.stat().st_size, 0
     try:
         for count, (given, size, open_member) in enumerate(opened(path)):
@@ -138,11 +141,29 @@ def _tar_members(path: Path) -> Iterator[Member]:
                 yield info.name, info.size, partial(_same, stream)
 
 
+class ShortHeaders(tarfile.TarInfo):
+    """A member whose long name or extra facts are refused where they would fill the memory.
+
+    tarfile reads such headers whole before anybody sees the member.
+    """
+
+    LONG = (
+        tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    )  # fmt: skip
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in self.LONG and self.size > LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return member
+
+
 def _opened_tar(path: Path, raw: IO[bytes]) -> tarfile.TarFile:
     if path.suffix.lower() != ".zst":
-        return tarfile.open(fileobj=raw)
+        return tarfile.open(fileobj=raw, tarinfo=ShortHeaders)
     unpacked = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    return tarfile.open(fileobj=unpacked, mode="r|")
+    return tarfile.open(fileobj=unpacked, mode="r|", tarinfo=ShortHeaders)
 
 
 def _same(stream: IO[bytes]) -> IO[bytes]:

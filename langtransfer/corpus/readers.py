@@ -56,7 +56,7 @@ def read_table(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]
     """Rows of a delimited file with a header, by column name, with their line numbers."""
     lines = (line + "\n" for _, line in read_lines(path))
     csv.field_size_limit(1 << 30)  # documents are long: the default stops at 128 KiB
-    rows = csv.reader(lines, delimiter=delimiter)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         header = next(rows, [])
         for row in rows:
@@ -119,11 +119,15 @@ def _json(path: Path, field: str) -> Rows:
 def _squad(path: Path, field: str) -> Rows:
     """The paragraphs that questions are asked about, once each: SQuAD 1.1 and its translations."""
     number = 0
-    for article in read_json(path).get("data") or ():
-        for paragraph in article.get("paragraphs") or () if isinstance(article, dict) else ():
+    for article in _list(read_json(path).get("data")):
+        for paragraph in _list(article.get("paragraphs") if isinstance(article, dict) else None):
             number += 1
             row = paragraph if isinstance(paragraph, dict) else {}
             yield number, text_of(row, "context", f"{path}, paragraph {number}")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _csv(path: Path, field: str) -> Rows:

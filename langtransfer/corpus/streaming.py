@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from langtransfer.corpus.download import hub_api, hub_errors, matching
-from langtransfer.corpus.readers import text_of, whole_characters
+from langtransfer.corpus.readers import paragraphs_of, whole_characters
 from langtransfer.corpus.registry import DatasetRow
 from langtransfer.errors import UserError
 
@@ -19,7 +19,7 @@ BUILDERS = {"jsonl": "json", "parquet": "parquet"}
 
 
 def stream_documents(row: DatasetRow) -> Iterator[dict[str, str]]:
-    """Documents as `read_documents` gives them for the same files fetched whole.
+    """Texts as `read_documents` gives them for the same files fetched whole, numbered by row.
 
     Raises UserError for another format, for what the hub refuses, and for a missing field.
     """
@@ -45,7 +45,7 @@ def _documents_of(row: DatasetRow, name: str) -> Iterator[dict[str, str]]:
             token=os.environ.get("HF_TOKEN") or False,
         )  # fmt: skip
         for number, found in enumerate(rows, start=1):
-            text = text_of(found, row.field, f"{place}, row {number}")
+            text = paragraphs_of(found, row.field, f"{place}, row {number}")
             yield {"id": f"{name}:{number}", "text": whole_characters(text)}
     except (ValueError, DatasetGenerationError) as error:  # pyarrow.ArrowInvalid is the first
         remedy = f"not {row.format} ({error}): make the kind hub and fetch the file"

@@ -130,7 +130,7 @@ def line(name: str, some: list[Actual]) -> dict[str, str]:
         "planned_hours": hours_text(planned),
         "hours": hours_text(took),
         "ratio": f"{took / planned:.2f}" if planned else "",
-        "planned_tokens": scaled(sum(a.row.work.tokens for a in some)),
+        "planned_tokens": scaled(sum(a.row.work.tokens for a in counted or some)),
         "tokens": scaled(tokens) if counted else "",
         "speed": scaled(sum(rates) / len(rates)) if rates else "",
         "mfu": f"{mean:.0%}" if mean is not None else "",

@@ -23,6 +23,11 @@ VERDICT_TOKENS = 45  # langtransfer.evaluation.openai_judge's, which loads a cli
 RELEASED_MODELS = 12  # upstream: llmeval/llmeval-1, models whose answers were scored
 ALL_ASCII = 1.01  # bytes a character up to which a language is written in ASCII
 
+# The JSON schema goes with every request; a test holds these against the schemas themselves, which
+# only modules that load the client can make.
+VERDICT_SCHEMA_TOKENS = 189
+TRANSLATION_SCHEMA_TOKENS = 64
+
 
 def score(given: Given, cell: Cell) -> Work:
     """A verdict on every answer, and the checks of some; nothing to pay for the reference judge."""
@@ -46,7 +51,7 @@ def verdict_prompt(prompt: str, row: texts.TextRow, language: str) -> int:
     """Tokens of a request for a verdict, without the answer, by the rule of `estimate_tokens`."""
     template = prompt_file("judge", prompt, "score.judge.prompt").read_text(encoding="utf-8")
     text = chat_tokens(row, row.characters + row.answer_characters, language)
-    return estimate_tokens(template) + text + VERDICT_TOKENS + OVERHEAD_TOKENS
+    return estimate_tokens(template) + text + VERDICT_SCHEMA_TOKENS + OVERHEAD_TOKENS
 
 
 def chat_tokens(row: texts.TextRow, characters: float, language: str) -> int:
@@ -65,7 +70,8 @@ def translate_benchmark(given: Given, cell: Cell) -> Work:
     asked, translator = texts.questions(cell), settings.translator
     file = prompt_file("translate", translator.prompt, "translate_benchmark.prompt")
     both = asked.row.characters + asked.row.answer_characters
-    prompt = estimate_tokens(file.read_text(encoding="utf-8")) + OVERHEAD_TOKENS
+    prompt = estimate_tokens(file.read_text(encoding="utf-8"))
+    prompt += TRANSLATION_SCHEMA_TOKENS + OVERHEAD_TOKENS
     prompt += chat_tokens(asked.row, both, settings.source)
     completion = chat_tokens(asked.row, both, settings.language) + OVERHEAD_TOKENS
     tokens = Tokens(asked.items * prompt, asked.items * completion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -59,5 +60,9 @@ def hardware_named(key: str, field: str = "runtime.hardware") -> Hardware:
 
 def hardware_of(device: str) -> Hardware | None:
     """The row of a device by the name a manifest holds; None where no row fits."""
-    fitting = (row for row in known_hardware().values() if row.device.lower() in device.lower())
+    fitting = (
+        row
+        for row in known_hardware().values()
+        if re.search(rf"\b{re.escape(row.device)}\b", device, re.IGNORECASE)
+    )
     return next(fitting, None)

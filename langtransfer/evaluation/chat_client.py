@@ -120,23 +120,27 @@ class Chat:
 
     @property
     def endpoint(self) -> str:
-        """Where requests go, without a user name or password it may hold."""
+        """Where requests go, without what may be secret: user name, password, query."""
         address = self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
         url = urlsplit(address)
-        return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+        bare = url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="")
+        return bare.geturl()
 
     @property
     def endpoint_field(self) -> str:
         """What to change for another endpoint, for messages."""
         return f"{self.section}.base_url" if self.base_url else "OPENAI_BASE_URL"
 
-    def body(self, request: Request) -> dict[str, Any]:
-        """Body of a chat completion request."""
-        options = {} if self.temperature is None else {"temperature": self.temperature}
+    def body(self, request: Request, structured: bool = True) -> dict[str, Any]:
+        """Body of a chat completion request, with the schema of its answer or without."""
+        options: dict[str, Any] = {}
+        if self.temperature is not None:
+            options["temperature"] = self.temperature
+        if structured:
+            options["response_format"] = request.form.response_format
         return {
             "model": self.model,
             "messages": [{"role": "user", "content": request.message}],
-            "response_format": request.form.response_format,
             **options,
         }
 

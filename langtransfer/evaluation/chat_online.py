@@ -51,6 +51,8 @@ class _Asking:
         self.run = run
         self.queue = deque(requests)
         self.failure: UserError | None = None
+        self.structured = True
+        """Whether the schema is sent along: some models refuse any request with one."""
         self.stopped = asyncio.Event()
 
     async def all(self) -> None:
@@ -137,9 +139,17 @@ class _Asking:
         raise given_up(failure, self.run.chat, patience.rounds) from failure
 
     async def _call(self, client: openai.AsyncOpenAI, request: Request) -> str:
-        body: Any = self.run.chat.body(request)
+        structured = self.structured
+        body: Any = self.run.chat.body(request, structured)
         try:
             completion = await client.chat.completions.create(**body)
+        except openai.BadRequestError as error:
+            # gpt-4 itself, which the paper asked, and some servers know no schemas; every answer
+            # is checked here anyway.
+            if not structured or "response_format" not in plain(error):
+                raise
+            self.structured = False
+            return await self._call(client, request)
         except json.JSONDecodeError as error:
             raise MalformedError(f"the endpoint's answer is not JSON ({plain(error)})") from error
         self.run.paid(usage_of(completion, request))

@@ -64,7 +64,10 @@ def check_shards(files: Files) -> None:
     """UserError for a shard that an index names and that is not among the files."""
     for name, path in sorted(files.items()):
         if name.endswith(INDEX) and name.removesuffix(INDEX).endswith((".safetensors", ".bin")):
-            shards = set(read_settings(path).get("weight_map", {}).values())
+            named = read_settings(path).get("weight_map", {})
+            if not isinstance(named, dict) or not all(isinstance(s, str) for s in named.values()):
+                raise UserError("weights", name, "its weight_map names no files: fetch it again")
+            shards = set(named.values())
             if missing := sorted(shard for shard in shards if shard not in files):
                 raise UserError("weights", missing[0], f"is in {name} but not among the files")
 

@@ -59,7 +59,7 @@ from langtransfer.pretraining.rows import (
 )
 from langtransfer.pretraining.stream import Stream, open_stream
 from langtransfer.pretraining.varlen import keep_documents_apart
-from langtransfer.pretraining.zero import UniversalResume, prepare_state
+from langtransfer.pretraining.zero import UniversalResume, check_made_here, prepare_state
 from langtransfer.vocabulary.contract import check_contract, copy_vocabulary, read_contract
 
 
@@ -142,6 +142,8 @@ def train(job: Job, plan: Plan) -> dict[str, Any]:
     check_vocabulary(plan.vocabulary, stream)
     blocks = stream.blocks(plan.budget, optimization.global_batch_tokens)
     folder = job.work / "checkpoints"
+    if plan.start is not None:
+        check_made_here(plan.start, job.runtime.trust_received_state)
     trainer = build_trainer(job, plan, batches, stream.dataset(blocks), folder)
     seconds, first = run(trainer, job, lambda: find_start(folder, plan))
     leave()

@@ -3,7 +3,8 @@
 A ZeRO checkpoint (`global_step<n>/` beside the Trainer's files) is cut by the processes that wrote
 it. For another number of them it is first converted to DeepSpeed's universal form, once, beside the
 original. DeepSpeed reads its own files by unsafe pickle: they come from this cell's
-`work/` or from a finished parent's `trainer/`, both written by this pipeline, never from outside.
+`work/` or from a finished parent's `trainer/`; one that was received or adopted is refused unless
+`runtime.trust_received_state` says otherwise.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from langtransfer.config import RuntimeConfig
 from langtransfer.errors import UserError
 from langtransfer.job import write_atomically
 from langtransfer.pretraining.processes import world_size
+from langtransfer.provenance import RECEIVED
 from langtransfer.resources import RESOURCES
 
 UNIVERSAL = "_universal"
@@ -70,6 +72,18 @@ def prepare_state(checkpoint: Path, deepspeed: str) -> bool:
     return True
 
 
+def check_made_here(parent: Path, trusted: bool) -> None:
+    """UserError for ZeRO state in a parent's data that were received: DeepSpeed unpickles it."""
+    trainer = parent / "trainer"
+    if trusted or state_folder(trainer) is None or not parent.with_name(RECEIVED).exists():
+        return
+    remedy = (
+        "ZeRO state from elsewhere, which DeepSpeed would unpickle: make redo of that cell, or set"
+        " runtime.trust_received_state: true where you trust who made it"
+    )
+    raise UserError("trainer state", str(trainer), remedy)
+
+
 def zero_stage(deepspeed: str) -> int | None:
     """ZeRO stage of a `runtime.deepspeed`; None without DeepSpeed."""
     if deepspeed == "none":
@@ -88,9 +102,9 @@ def make_universal(checkpoint: Path, state: Path) -> None:
     name = state.name + UNIVERSAL
     if (checkpoint / LATEST_UNIVERSAL).is_file():
         return
-    staging, target = checkpoint / f".{name}", checkpoint / name
-    for folder in (staging, target):
-        shutil.rmtree(folder, ignore_errors=True)
+    # A converter that outlived its run may still write: this one has a folder of its own.
+    staging, target = checkpoint / f".{name}.{os.getpid()}", checkpoint / name
+    shutil.rmtree(target, ignore_errors=True)
     # The Trainer does not write what DeepSpeed's own converter asks for: it is inferred.
     command = [
         sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state",

@@ -7,6 +7,7 @@ the digest of the outputs, and what was trusted goes into `adopted/`, which git 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -70,13 +71,18 @@ def offer(repository: str, revision: str, cell: Cell, key: str | None) -> Iterat
         git("clone", "--quiet", "--no-checkout", "--", repository, str(tree))
         commit = git("rev-parse", "--verify", f"{revision}^{{commit}}", folder=tree).strip()
         git("checkout", "--quiet", "--detach", commit, folder=tree)
-        found = Offer(repository, commit, tree, cell.path, key or cell.key)
+        found = Offer(without_credentials(repository), commit, tree, cell.path, key or cell.key)
         if not (found.artifact.folder / "manifest.json").exists():
             keys = sorted(p.parent.name for p in (tree / RESULTS / cell.path).glob("*/data.dvc"))
             remedy = f"not finished there; KEY={' or '.join(keys)} is" if keys else "not there"
             raise UserError("KEY", found.key, f"{cell.path} is {remedy} (at {commit[:12]})")
         _check(found)
         yield found
+
+
+def without_credentials(address: str) -> str:
+    """A repository's address as it may be written down."""
+    return re.sub(r"(?<=//)[^/@]*@", "", address)
 
 
 def _check(found: Offer) -> None:

@@ -73,6 +73,8 @@ def publish(
         _check_nothing_lost(artifacts, here)
         oids = [artifact.oid() for artifact in here]
         renewed = {artifact_of(cell).folder for cell in again}
+        # Hashed before the remote's copy goes: it may be the only good one.
+        check_data([artifact for artifact in artifacts if artifact.folder in renewed])
         store.forget([o for a, o in zip(here, oids, strict=True) if a.folder in renewed], remote)
         uploaded = store.upload(oids, remote)
         words = f"Publish {len(new)} results of {config}"

@@ -6,6 +6,7 @@ nothing wrong is ever where a stage would read it, whenever the process dies.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from pathlib import Path
 from langtransfer.disk import full_disk_explained
 from langtransfer.errors import UserError
 from langtransfer.folders import put_in_place
-from langtransfer.provenance import STAMP, sha256_file
+from langtransfer.provenance import RECEIVED, STAMP, sha256_file
 from langtransfer.sharing.artifacts import Artifact, size
 from langtransfer.sharing.store import Store, object_name
 
-HIDDEN = ".data.received"
+HIDDEN = ".data.received"  # and the process: two receives may meet
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,13 @@ def place(artifact: Artifact, oid: str, store: Store, target: Path | None = None
     yield from lacking
     if lacking:
         return
-    hidden = target.with_name(HIDDEN)
+    hidden = target.with_name(f"{HIDDEN}.{os.getpid()}")
     shutil.rmtree(hidden, ignore_errors=True)
     try:
         store.place(oid, hidden)
         wrong = artifact.problems(hidden, contents=True)
         if not wrong:
+            target.with_name(RECEIVED).touch()
             put_in_place(hidden, target)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)

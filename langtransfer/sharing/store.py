@@ -18,6 +18,7 @@ from typing import Any
 from langtransfer.errors import UserError
 
 MD5 = "md5"
+OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Names = Mapping[str, str]  # file inside a data folder -> object id
 
 
@@ -140,6 +141,8 @@ class Store:
     def _tree(self, oid: str) -> Any:
         from dvc_data.hashfile.tree import Tree
 
+        if OID.fullmatch(oid) is None:
+            return None
         path = self.path(oid)
         if not path.exists():
             return None
@@ -147,7 +150,8 @@ class Store:
         if f"{hashlib.md5(path.read_bytes()).hexdigest()}.dir" != oid:
             self.drop(oid)
             return None
-        return Tree.load(self.cache, _hash_info(oid))
+        tree = Tree.load(self.cache, _hash_info(oid))
+        return tree if _stays_inside(tree) else None
 
     def _remote(self, name: str | None, command: str) -> Any:
         from dvc.config import ConfigError
@@ -180,6 +184,16 @@ def _hash_info(oid: str) -> Any:
     from dvc_data.hashfile.hash_info import HashInfo
 
     return HashInfo(MD5, oid)
+
+
+def _stays_inside(tree: Any) -> bool:
+    """Whether a list of files, which another lab may have written, names nothing else's paths."""
+    return all(
+        OID.fullmatch(info.value)
+        and not {"", ".", ".."} & set(parts)
+        and not any("/" in p for p in parts)
+        for parts, _, info in tree
+    )
 
 
 def _names(tree: Any) -> Names:

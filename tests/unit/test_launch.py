@@ -76,6 +76,7 @@ def test_line_on_one_node() -> None:
     assert line == [
         sys.executable, "-m", "torch.distributed.run", "--max-restarts=0",
         "--shutdown-timeout=240", "--standalone",
+        "--local-addr=127.0.0.1",
         "--nproc-per-node=8", "-m", "langtransfer.launch", "work/job.json",
     ]  # fmt: skip
 

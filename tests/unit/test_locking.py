@@ -126,6 +126,19 @@ def test_slurm_job_elsewhere(
             only_writer(work).__enter__()
 
 
+def test_a_record_is_never_there_without_a_name(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        assert list(owners(work.parent)) == []
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        only_writer(work).__enter__()
+    assert list(work.parent.iterdir()) == []
+
+
 def test_requeued_job_takes_its_own_lock(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left_by(work, replace(ELSEWHERE, slurm_job="77"))
     monkeypatch.setenv("SLURM_JOB_ID", "77")

@@ -151,6 +151,20 @@ def test_archives_that_unpack_to_too_much(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "out").exists(), "refused by what it says, before a byte is written"
 
 
+def test_a_header_that_would_fill_the_memory(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.pax_headers = {"comment": "x" * (2 << 20)}
+    data = gzip.compress(tar({}, info))
+    assert "a header of 2097" in refused(tmp_path, "a.tar.gz", data)
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar({"one.txt": b"one", "nested.zip": zipped({"inner.txt": b"inner"})}))
+    found = unpack({"a.tar": path}, tmp_path / "out")
+    assert set(found) == {"a.tar/one.txt", "a.tar/nested.zip"}
+
+
 @pytest.mark.usefixtures("small_limits")
 def test_many_files_that_are_too_much_together(tmp_path: Path) -> None:
     files = {f"{n}": bytes(1 << 19) for n in range(100)}

@@ -14,7 +14,7 @@ from langtransfer.config.evaluation import JudgeConfig
 from langtransfer.corpus.jsonl import read_jsonl, write_jsonl
 from langtransfer.errors import UserError
 from langtransfer.evaluation import chat_client
-from langtransfer.evaluation.chat_client import Patience
+from langtransfer.evaluation.chat_client import Chat, Patience
 from langtransfer.evaluation.judging import ASPECTS
 from langtransfer.evaluation.openai_judge import build_request, prompt_text
 from langtransfer.evaluation.questions import Question
@@ -382,6 +382,17 @@ def test_keys_that_cannot_be_sent(
         score.run(make_cell("key", 1))
 
 
+def test_a_model_without_schemas_is_asked_without(server: ChatServer, make_cell: Cell) -> None:
+    server.plan = lambda message, seen: "no schemas"
+    job = make_cell("plain", 12)
+    score.run(job)
+    rows = list(read_jsonl(job.out / "scores.jsonl"))
+    assert all({a: row[a] for a in ASPECTS} == GOOD for row in rows)
+    refusals = sum("response_format" in body for body in server.bodies)
+    assert len(server.bodies) == 12 + refusals
+    assert 1 <= refusals <= 8, "once for each that was in flight"
+
+
 def test_passwords_in_the_address_are_not_shown(
     server: ChatServer, make_cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +402,8 @@ def test_passwords_in_the_address_are_not_shown(
     with pytest.raises(UserError, match="OPENAI_BASE_URL: 'http://127") as caught:
         score.run(make_cell("address", 1))
     assert "secret" not in str(caught.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://gateway.example/v1?api-key=secret#secret")
+    assert Chat("x", None, "score.judge.model").endpoint == "https://gateway.example/v1"
 
 
 def test_an_endpoint_of_the_config_is_asked_and_named(

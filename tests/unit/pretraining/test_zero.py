@@ -8,7 +8,14 @@ import pytest
 
 from langtransfer.errors import UserError
 from langtransfer.pretraining import zero
-from langtransfer.pretraining.zero import Writers, prepare_state, state_folder, writers
+from langtransfer.pretraining.zero import (
+    Writers,
+    check_made_here,
+    prepare_state,
+    state_folder,
+    writers,
+)
+from langtransfer.provenance import RECEIVED
 
 
 def write_state(checkpoint: Path, processes: int, stage: int) -> Path:
@@ -59,3 +66,15 @@ def test_another_backend_is_bad_input(tmp_path: Path) -> None:
         prepare_state(zero2, "none")
     with pytest.raises(UserError, match=r"'zero2': .* without DeepSpeed: set none$"):
         prepare_state(plain, "zero2")
+
+
+def test_received_state_is_not_unpickled(tmp_path: Path) -> None:
+    data = tmp_path / "0123456789abcdef" / "data"
+    (data / "trainer" / "global_step3").mkdir(parents=True)
+    check_made_here(data, trusted=False)
+    data.with_name(RECEIVED).touch()
+    with pytest.raises(UserError, match=r"trainer state: .*runtime.trust_received_state"):
+        check_made_here(data, trusted=False)
+    check_made_here(data, trusted=True)
+    (data / "trainer" / "global_step3").rmdir()  # plain state is read as weights alone
+    check_made_here(data, trusted=False)

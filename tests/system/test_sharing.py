@@ -84,6 +84,7 @@ def without_hi_and_sw(tmp_path: Path) -> Path:
     content["languages"] = ["zh"]
     content["mixes"] = {name: content["mixes"][name] for name in ("target-only", "with-english")}
     del content["tunings"]["t40-sequence"]
+    del content["benchmarks"]["llm-eval"]["switched_tunings"]
     labels = {"LLaMA", "LLaMA+8k", "LLaMA-EXT"}
     content["models"] = [model for model in content["models"] if model["label"] in labels]
     return write_config(tmp_path, content)

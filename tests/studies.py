@@ -29,7 +29,8 @@ def environment() -> dict[str, str]:
 
     Its plugin asks the controller whenever Snakemake starts, and waits 10 s for one that is away.
     """
-    ours = ("SNAKEMAKE", "SLURM", "LANGTRANSFER")
+    # A stage that ran in this process has set the last two.
+    ours = ("SNAKEMAKE", "SLURM", "LANGTRANSFER", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     path = [str(Path(sys.executable).parent), os.environ["PATH"], "/usr/bin", "/bin"]

@@ -79,7 +79,7 @@ def test_a_harmed_object(world: World, harm: Callable[[Path], None], name: str) 
     world.first.share("publish", "--again", CELL)
     assert "1 results received" in b.share("receive", "--cells", *cells).stdout
     assert not (set(place_of(b).iterdir()) - {place_of(b) / n for n in (
-        "data", "data.dvc", "manifest.json")})  # fmt: skip
+        "data", "data.dvc", "data.received", "manifest.json")})  # fmt: skip
     assert (place_of(b) / "data" / FILE).read_bytes() == (
         place_of(world.first) / "data" / FILE
     ).read_bytes()

@@ -206,8 +206,8 @@ def wait_for(study: Study, condition: Callable[[], object], seconds: float = 600
 
 def job_of(study: Study) -> str:
     """Id of the SLURM job of the first process of the stage."""
-    pid = int((study.tree / "paused").read_text())
-    return str(next(seen["SLURM_JOB_ID"] for seen in study.seen("pretrain") if seen["pid"] == pid))
+    jobs = {seen["SLURM_JOB_ID"] for seen in study.seen("pretrain")} - {None}
+    return min(jobs, key=int)
 
 
 def check(study: Study, finished: Study, jobs: int) -> None:

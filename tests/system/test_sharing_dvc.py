@@ -191,7 +191,7 @@ def test_a_thousand_artifacts(tmp_path: Path) -> None:
 
 
 def test_publish_and_receive_take_seconds(published: World, world: World) -> None:
-    """163 cells; the demo's 368 are measured in docs/sharing.md."""
+    """163 cells; a study of the demo's size is measured in docs/sharing.md."""
     began = cpu_seconds()
     world.first.share("publish")
     world.clone("b").share("receive")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import shutil
@@ -59,6 +60,21 @@ def dry_run(folder: Path, config: Path = TINY) -> set[str] | None:
     """Cells a dry run would compute; None for nothing to be done."""
     done = snakemake(folder, config, "-n")
     return None if NOTHING in done.stdout + done.stderr else planned_jobs(done)
+
+
+def test_a_marker_that_a_killed_snakemake_left_changes_nothing(tiny_copy: Path) -> None:
+    """With `rerun-incomplete` it would compute the marked cell, and then no other."""
+    (base,) = tiny_copy.glob("results/train_base/base/*/manifest.json")
+    name = base64.b64encode(base.relative_to(tiny_copy).as_posix().encode()).decode()
+    marker = tiny_copy / ".snakemake" / "incomplete" / name
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text('{"external_jobid": null}')
+    assert dry_run(tiny_copy) is None
+    for report in tiny_copy.glob("results/report/study/*/manifest.json"):
+        report.unlink()
+    left = dry_run(tiny_copy)
+    assert left is not None
+    assert {cell.split("/")[0] for cell in left} == {"report"}
 
 
 def test_b1_a_second_run_does_nothing(finished_tiny: Path) -> None:

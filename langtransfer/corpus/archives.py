@@ -155,6 +155,7 @@ class ShortHeaders(tarfile.TarInfo):
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in self.LONG and self.size > LARGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
+        # typeshed leaves out tarfile's inner methods
         member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return member
 

@@ -149,7 +149,8 @@ def _parquet(path: Path, field: str) -> Rows:
         rows = load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         for number, row in enumerate(rows, start=1):
             yield number, text_of(row, field, f"{path}, row {number}")
-    # pyarrow.ArrowInvalid is a ValueError, and its OSErrors have no number.
+    # pyarrow.ArrowInvalid is a ValueError, its OSErrors have no number, and NotImplementedError is
+    # what it says of encodings it cannot read: all of them are about the file.
     except (ValueError, DatasetGenerationError, OSError, NotImplementedError) as error:
         if getattr(error, "errno", None) is not None:
             raise

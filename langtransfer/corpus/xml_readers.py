@@ -52,6 +52,7 @@ def read_tmx(path: Path, field: str) -> Rows:
                         yield number, text
                         break
                 unit.clear()
+    # zipfile says NotImplementedError of a compression it does not know.
     except (*NOT_XML, *BROKEN, NotImplementedError) as error:
         raise UserError("file", str(path), f"not TMX ({error}): fetch it again") from error
     if not found:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping
 
-import regex  # type: ignore[import-untyped]
+import regex  # type: ignore[import-untyped]  # ships no types
 
 FILTERED = frozenset({"belle-filtered"})
 """Formats whose records are judged; all others are taken as their makers published them."""

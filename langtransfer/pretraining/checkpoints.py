@@ -164,7 +164,7 @@ def export_trainer(checkpoint: Path, target: Path) -> None:
     """
     target.mkdir(parents=True)
     for file in sorted(file for name in TORCH_FILES for file in checkpoint.glob(name)):
-        with safe_globals():  # type: ignore[no-untyped-call]
+        with safe_globals():  # type: ignore[no-untyped-call]  # transformers'
             # numpy's generator state is allowed too; still weights_only
             value = torch.load(file, map_location="cpu", weights_only=True)
         torch.save(canonical(value), target / file.name)

@@ -7,7 +7,6 @@ the digest of the outputs, and what was trusted goes into `adopted/`, which git 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from langtransfer.provenance import (
     result_folder,
     write_manifest,
 )
+from langtransfer.sharing.addresses import without_credentials
 from langtransfer.sharing.artifacts import Artifact, size
 from langtransfer.sharing.git import git
 from langtransfer.sharing.publish import ADOPTED
@@ -78,11 +78,6 @@ def offer(repository: str, revision: str, cell: Cell, key: str | None) -> Iterat
             raise UserError("KEY", found.key, f"{cell.path} is {remedy} (at {commit[:12]})")
         _check(found)
         yield found
-
-
-def without_credentials(address: str) -> str:
-    """A repository's address as it may be written down."""
-    return re.sub(r"(?<=//)[^/@]*@", "", address)
 
 
 def _check(found: Offer) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from langtransfer.errors import UserError
+from langtransfer.sharing.addresses import without_credentials
 from langtransfer.sharing.artifacts import artifact_of
 from langtransfer.sharing.git import git
 from langtransfer.sharing.hub import MODELS
@@ -53,6 +54,6 @@ def _enter(name: str, entry: dict[str, str]) -> None:
 def source() -> str:
     """The repository and commit a card is written from."""
     address = git("config", "--default", "", "--get", "remote.origin.url").strip()
-    address = re.sub(r"(?<=//)[^/@]*@", "", address)
+    address = without_credentials(address)
     commit = git("rev-parse", "HEAD").strip()
     return f"{address} at {commit}" if address else f"commit {commit}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from langtransfer.errors import UserError
+from langtransfer.sharing.addresses import without_credentials
 
 MD5 = "md5"
 OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -123,7 +124,7 @@ class Store:
         """Where a remote is, without user name and password."""
         odb = self._remote(remote, "pull")
         address = str(odb.fs.unstrip_protocol(odb.path)).removesuffix("/files/md5")
-        return re.sub(r"(?<=//)[^/@]*@", "", address)
+        return without_credentials(address)
 
     def names(self, oid: str) -> Names:
         """Files of a folder and their objects; none where the cache lacks its list."""
@@ -225,6 +226,6 @@ def _remote_errors(remote: str | None) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    except Exception as error:  # fsspec, paramiko and botocore share no class; the cause is kept
+        what = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
         raise UserError("remote", remote or "default", what) from error

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from langtransfer.sharing.adopt import without_credentials
-from langtransfer.sharing.store import Store, open_store
+from langtransfer.errors import UserError
+from langtransfer.sharing.addresses import without_credentials
+from langtransfer.sharing.store import Store, _remote_errors, open_store
 
 OBJECT = "0" * 32
 
@@ -45,6 +46,14 @@ def test_a_list_that_leads_elsewhere_is_none(root: Path, entry: tuple[str, str])
         assert store.names(listed(store, ("model/a", OBJECT))) == {"model/a": OBJECT}
         assert store.names(listed(store, ("fine", OBJECT), entry)) == {}
         assert store.names("../../victim.dir") == {}
+
+
+def test_what_a_remote_says_is_shown_without_passwords() -> None:
+    said = "cannot reach https://user:token@lab.org/study"
+    wanted = r"OSError: cannot reach https://lab\.org/study"
+    with pytest.raises(UserError, match=wanted) as caught, _remote_errors("lab"):
+        raise OSError(said)
+    assert "token" not in str(caught.value)
 
 
 def test_addresses_are_written_down_without_passwords() -> None:
